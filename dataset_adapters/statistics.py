@@ -25,7 +25,6 @@ class TargetStatistics:
     n_empty: int = 0
 
     def add(self, sample: Sample) -> None:
-        """Add one sample."""
         target = sample.target
         if target.ndim == 3:
             self.n_empty += not len(target)

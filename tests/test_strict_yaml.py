@@ -38,7 +38,7 @@ def test_plain_values_are_read(text: str, value: object) -> None:
         ("{a: 1, b: 2, a: 3}", "the key 'a' twice"),
         ("[&a x, *a]", "an alias, [*]a"),
         ("&a [*a]", "an alias, [*]a"),
-        ("[" * 5000, "nested too deeply"),
+        ("[" * 1500, "nested too deeply"),
         ("9" * 5000, "4300|digits"),
         ("!!float ''", "index out of range"),
         ("[", "expected"),

@@ -12,6 +12,7 @@ import pwd
 import stat
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -115,21 +116,18 @@ class OnlyWrites:
         return len(text)
 
 
-def test_a_stream_need_not_be_more_than_write(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_need_not_be_more_than_write() -> None:
     out, err = OnlyWrites(), OnlyWrites()
-    monkeypatch.setattr(sys, "stdout", out)
-    monkeypatch.setattr(sys, "stderr", err)
-    assert not console.is_terminal(sys.stderr)
-    console.say("said")
-    console.tell("told …")
+    with redirect_stdout(out), redirect_stderr(err):  # type: ignore[type-var]
+        assert not console.is_terminal(sys.stderr)
+        console.say("said")
+        console.tell("told …")
     assert (out.written, err.written) == ("said\n", "told \\u2026\n")
 
 
-def test_without_standard_error_nothing_is_told_elsewhere(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "stderr", None)
-    console.tell("told")
+def test_without_standard_error_nothing_is_told_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    with redirect_stderr(None):  # type: ignore[type-var]
+        console.tell("told")
     assert not console.is_terminal(None)
     assert capsys.readouterr().out == ""
 

@@ -22,7 +22,7 @@ from results.pages.plots import write_peers_plot
 from results.paper.paper_tables import EIGHT, mean_of_eight, peer_rows
 from results.run_directory.schema import SCHEMA_VERSION, RunHeader, SampleRecord, StrictModel
 from results.run_directory.suite import SuiteIndex
-from results.tables.methods import PEERS, peer_tables
+from results.tables.peers import PEERS, peer_tables
 from support.files import sha256_of, write_atomically
 from tools.rooms import floors
 

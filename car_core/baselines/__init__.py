@@ -2,8 +2,8 @@
 
 >>> import numpy as np
 >>> from car_core.baselines import load_baseline
->>> naclip = load_baseline("naclip", weights="miniature")  # for photographs: weights="openai"
->>> naclip.segment(np.zeros((48, 64, 3), np.uint8), ["cat", "dog"]).label_map.shape
+>>> method = load_baseline("clip-es", weights="miniature")  # for photographs: weights="openai"
+>>> method.segment(np.zeros((48, 64, 3), np.uint8), ["cat", "dog"]).label_map.shape
 (48, 64)
 """
 

@@ -63,7 +63,7 @@ class AttentionConfig(DenseConfig):
 class AttentionSegmenter(DenseSegmenter[AttentionConfig]):
     """The configuration's ``attend`` replaces the last block's attention."""
 
-    def patch_features(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    def patch_features(self, pixels: Tensor, windows: Tensor, words: Tensor) -> tuple[Tensor, tuple[int, int]]:
         tokens, grid = self.tokens(pixels)
         block = self.visual.transformer.resblocks[-1]
         attended = self.config.attend(*split_heads(block, tokens), grid)

@@ -244,21 +244,17 @@ class DenseSegmenter(WindowSegmenter[DenseT]):
             shape = whole.shape
         else:  # a partial patch is not seen, and the maps are stretched over it
             whole = whole_patches(windows, self.visual.patch_size)
-        features, grid = self.patch_features_for(whole, windows, words)
+        features, grid = self.patch_features(whole, windows, words)
         maps = (features @ words.T).mT.unflatten(-1, grid)
         return resize_maps(maps, (shape[2], shape[3]))[..., rows, columns]
 
     @abstractmethod
-    def patch_features(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Unit features [n, P, E] of the patches of images [n, 3, height, width] (multiples of ``patch``), and the grid
-        h x w = P."""
+    def patch_features(self, pixels: Tensor, windows: Tensor, words: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Unit features [n, P, E] of patches, and their grid h x w = P.
 
-    def patch_features_for(self, whole: Tensor, windows: Tensor, words: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """`patch_features` of ``whole``, for methods whose features depend on the words.
-
-        whole: the windows [n, 3, h, w] padded or cut to whole patches. words: unit features [words, E].
+        pixels: the windows [n, 3, h, w], padded or cut to whole patches. words: unit features [words, E], for methods
+        whose patches depend on them.
         """
-        return self.patch_features(whole)
 
 
 def class_probabilities(logits: Tensor, sizes: Sequence[int]) -> Tensor:

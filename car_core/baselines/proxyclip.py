@@ -44,7 +44,7 @@ class ProxyCLIPSegmenter(DenseSegmenter[ProxyCLIPConfig]):
         self._dino = dino
         self.patch = (PADDED_TO, PADDED_TO)
 
-    def patch_features(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    def patch_features(self, pixels: Tensor, windows: Tensor, words: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """`DenseSegmenter.patch_features`, on DINO's grid.
 
         Neither trunk sees the rest of a side that is not a multiple of its patch.

@@ -42,17 +42,11 @@ class ResCLIPConfig(DenseConfig):
 class ResCLIPSegmenter(DenseSegmenter[ResCLIPConfig]):
     """Two passes through the last block: the second knows what the first found."""
 
-    def patch_features(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Unit features [n, P, E] of the first pass, and the grid h x w = P."""
+    def patch_features(self, pixels: Tensor, windows: Tensor, words: Tensor) -> tuple[Tensor, tuple[int, int]]:
         hidden, grid = self.hidden(pixels)
-        return self._features(hidden, grid, None), grid
-
-    def patch_features_for(self, whole: Tensor, windows: Tensor, words: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """As `DenseSegmenter.patch_features_for`; words: unit features [words, E]."""
-        hidden, grid = self.hidden(whole)
         first = self._features(hidden, grid, None)
-        is_whole = all(side <= own for side, own in zip(whole.shape[2:], windows.shape[2:], strict=True))
-        seen = windows if is_whole else whole
+        is_whole = all(side <= own for side, own in zip(pixels.shape[2:], windows.shape[2:], strict=True))
+        seen = windows if is_whole else pixels
         maps = resize_maps((first @ words.T).mT.unflatten(-1, grid), (seen.shape[2], seen.shape[3]))
         labels = torch.stack([self._labels(*pair, grid) for pair in zip(maps, seen, strict=True)])
         feedback = torch.stack([same_class(own, self.config.gaussian_std) for own in labels])

@@ -37,7 +37,7 @@ class SCCLIPConfig(DenseConfig):
 class SCCLIPSegmenter(DenseSegmenter[SCCLIPConfig]):
     """Patches of the last block after self-calibration."""
 
-    def patch_features(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    def patch_features(self, pixels: Tensor, windows: Tensor, words: Tensor) -> tuple[Tensor, tuple[int, int]]:
         config, (hidden, grid) = self.config, self.hidden(pixels)
         last = hidden[-1][:, 1:]
         similar, low = (hidden[self.block_in_proportion(k)][:, 1:] for k in (config.similar_block, config.low_block))

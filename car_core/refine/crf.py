@@ -6,14 +6,13 @@ import functools
 import logging
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from car_core.config import HAS_PYDENSECRF, CRFConfig
 from car_core.errors import ConfigError
-from car_core.refine.lattice import MeanField
+from car_core.refine.lattice import Inference, by_torch
 from support.arrays import Int64Array, RGBArray
 
 # Mean of the training images of VGG-style networks, blue, green, red.
@@ -61,11 +60,6 @@ def unary_energies(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
     return np.ascontiguousarray(energies, np.float32)
 
 
-Inference: TypeAlias = Callable[[npt.NDArray[np.float32]], Int64Array]
-"""Mean-field inference over one image: the likeliest label per pixel, int64 [H * W], from `unary_energies` [labels,
-H * W], labels >= 2."""
-
-
 def by_pydensecrf(image: RGBArray, n_labels: int, config: CRFConfig, device: str = "cpu") -> Inference:
     """Inference over an image uint8 [H, W, 3], the bilateral kernel's; on the CPU, whatever the device."""
     import pydensecrf.densecrf as dcrf  # optional
@@ -89,7 +83,7 @@ def by_pydensecrf(image: RGBArray, n_labels: int, config: CRFConfig, device: str
 
 IMPLEMENTATIONS: Mapping[str, Callable[[RGBArray, int, CRFConfig, str], Inference]] = {
     "pydensecrf": by_pydensecrf,
-    "torch": lambda image, _, config, device: MeanField.for_image(image, config, device),
+    "torch": by_torch,
 }
 
 
@@ -134,8 +128,9 @@ def crf_masks(
     background and queries. A query that no pixel prefers has an all-false mask.
     """
     probabilities = label_probabilities(proposals, config.bg_factor if config else 1.0)
-    labels = probabilities.argmax(axis=0)
-    if config:
+    if config is None:
+        labels = probabilities.argmax(axis=0)
+    else:
         infer = (kernels or KernelCache()).get(CRF_IMAGES[crf_image](image), len(probabilities), config, device)
-        labels = infer(unary_energies(probabilities)).reshape(labels.shape)
+        labels = infer(unary_energies(probabilities)).reshape(probabilities.shape[1:])
     return np.asarray(labels[None] == np.arange(1, len(probabilities))[:, None, None])

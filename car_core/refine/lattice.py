@@ -8,7 +8,9 @@ as values, 3.5e10 per iteration for an image of VOC's size.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,10 @@ from torch import Tensor
 
 from car_core.config import CRFConfig
 from support.arrays import Int64Array, RGBArray
+
+Inference: TypeAlias = Callable[[npt.NDArray[np.float32]], Int64Array]
+"""Mean-field inference over one image: the likeliest label per pixel, int64 [H * W], from `crf.unary_energies` [labels,
+H * W], labels >= 2."""
 
 
 @dataclass(frozen=True)
@@ -91,40 +97,29 @@ def _simplices(points: Tensor) -> tuple[Tensor, Tensor]:
     return nearest[:, None, :d].long() + step, weights[:, :sides].contiguous()
 
 
-@dataclass(frozen=True)
-class MeanField:
-    """`crf.Inference` over one image, for any number of labels.
-
-    kernels: between all pixels, symmetrically normalized as pydensecrf's NORMALIZE_SYMMETRIC: lattice, factor [n, 1] of
-    each pixel, and weight.
-    """
-
-    kernels: tuple[tuple[Lattice, Tensor, float], ...]
-    iterations: int
-
-    @classmethod
-    @torch.inference_mode()
-    def for_image(cls, image: RGBArray, config: CRFConfig, device: str | torch.device = "cpu") -> MeanField:
-        """With the kernels of an image uint8 [H, W, 3] on a device."""
-        colors = torch.from_numpy(image.reshape(-1, 3).astype(np.float32)).to(device) / config.bilateral_srgb
-        rows, columns = torch.meshgrid(*map(torch.arange, image.shape[:2]), indexing="ij")
-        xy = [axis.flatten().float().to(device) for axis in (columns, rows)]
-        near = [axis / config.gaussian_sxy for axis in xy]
-        alike = [*(axis / config.bilateral_sxy for axis in xy), *colors.unbind(1)]
-        kernels = []
-        for features, weight in ((near, config.gaussian_weight), (alike, config.bilateral_weight)):
-            lattice = Lattice.from_points(torch.stack(features, dim=1))
-            norm = lattice.filter(features[0].new_ones(len(features[0]), 1))
-            kernels.append((lattice, (norm + 1e-20).rsqrt(), weight))
-        return cls(tuple(kernels), config.iterations)
+@torch.inference_mode()
+def by_torch(image: RGBArray, n_labels: int, config: CRFConfig, device: str = "cpu") -> Inference:
+    """Inference over an image uint8 [H, W, 3], the bilateral kernel's, on a device; for any number of labels."""
+    colors = torch.from_numpy(image.reshape(-1, 3).astype(np.float32)).to(device) / config.bilateral_srgb
+    rows, columns = torch.meshgrid(*map(torch.arange, image.shape[:2]), indexing="ij")
+    xy = [axis.flatten().float().to(device) for axis in (columns, rows)]
+    near = [axis / config.gaussian_sxy for axis in xy]
+    alike = [*(axis / config.bilateral_sxy for axis in xy), *colors.unbind(1)]
+    kernels = []  # between all pixels, symmetrically normalized as pydensecrf's NORMALIZE_SYMMETRIC
+    for features, weight in ((near, config.gaussian_weight), (alike, config.bilateral_weight)):
+        lattice = Lattice.from_points(torch.stack(features, dim=1))
+        norm = lattice.filter(features[0].new_ones(len(features[0]), 1))
+        kernels.append((lattice, (norm + 1e-20).rsqrt(), weight))
 
     @torch.inference_mode()
-    def __call__(self, energies: npt.NDArray[np.float32]) -> Int64Array:
-        log_unary = torch.from_numpy(-energies).to(self.kernels[0][1].device).T.contiguous()
+    def infer(energies: npt.NDArray[np.float32]) -> Int64Array:
+        log_unary = torch.from_numpy(-energies).to(device).T.contiguous()
         marginals = log_unary.softmax(dim=1)
-        for _ in range(self.iterations):
+        for _ in range(config.iterations):
             # The kernels' terms in each label's log-probability under the Potts model, [n, L].
-            terms = (weight * scale * lattice.filter(marginals * scale) for lattice, scale, weight in self.kernels)
+            terms = (weight * scale * lattice.filter(marginals * scale) for lattice, scale, weight in kernels)
             marginals = (log_unary + sum(terms)).softmax(dim=1)
         labels: Int64Array = marginals.argmax(dim=1).cpu().numpy()
         return labels
+
+    return infer

@@ -57,12 +57,10 @@ class Dataset:
 
     @property
     def adapter(self) -> Adapter:
-        """What decodes the samples."""
         return configured(find_adapter(self.name, self.brought_by), dict(self.options))
 
     @property
     def task(self) -> str:
-        """The task of the samples."""
         return self.adapter.task
 
     @property

@@ -16,15 +16,16 @@ from support.files import sha256_of, write_atomically
 _Entry: TypeAlias = list[int | str]
 """Size, modification and status-change times (nanoseconds), sha256."""
 
-# A file that changes twice within a tick of the clock looks unchanged, so freshly written files are not remembered.
-_SETTLED = 2_000_000_000  # nanoseconds
+SETTLED = 2_000_000_000
 
 
-def content_hashes(root: Path, files: Iterable[str], cache: Path) -> dict[str, str]:
+def content_hashes(root: Path, files: Iterable[str], cache: Path, settled: int = SETTLED) -> dict[str, str]:
     """Return the sha256 of each file by its path relative to the root, empty for one that cannot be read.
 
     cache: folder in which hashes are kept. A file is read again only if its size or one of its times differs. A damaged
     or read-only cache is ignored.
+    settled: nanoseconds since its last change before a file is remembered: one that changes twice within a tick of the
+    clock looks unchanged.
     """
     store = cache / f"{hashlib.sha256(os.fsencode(root)).hexdigest()}.json"
     try:
@@ -43,7 +44,7 @@ def content_hashes(root: Path, files: Iterable[str], cache: Path) -> dict[str, s
             state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
             if entry is None or entry[:-1] != state:
                 entry = [*state, sha256_of(root / file)]
-                if max(state[1:]) < now - _SETTLED:
+                if max(state[1:]) <= now - settled:
                     fresh[file] = entry
             hashes[file] = str(entry[-1])
         except (OSError, ValueError):  # decoding reports the reason, as the error of its sample

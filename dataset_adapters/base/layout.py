@@ -50,7 +50,6 @@ class LayoutAdapter(Adapter):
     any_folder: bool = False
 
     def find_root(self, root: Path) -> Path:
-        """Return the folder of the official layout, given it or a parent of it. Raises DatasetError."""
         return find_root(root, self.nestings, self.folders, all_of=not self.any_folder)
 
 

@@ -64,7 +64,6 @@ class SemanticAdapter(LayoutAdapter):
         )
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
-        """Decode one image and its label file. Raises SampleError."""
         relabel = {value: label or self.background for value, label in self.relabel.items()}
         return read_semantic_sample(root, row, label_space, relabel, self.read_labels)
 
@@ -141,7 +140,8 @@ def read_semantic_sample(
     """
     with sample_errors(row, "mask"):
         target = replace_values(read_labels(root / row["mask"]), relabel)
-    return add_image(root, row, label_space, target, open_own)
+    image = read_matching_image(root, row, target, open_own)
+    return Sample(row["id"], image, label_space.queries, "semantic", target)
 
 
 def replace_values(stored: Int32Array, relabel: Mapping[int, int]) -> Int32Array:
@@ -153,18 +153,6 @@ def replace_values(stored: Int32Array, relabel: Mapping[int, int]) -> Int32Array
     table = np.zeros(max(present, default=-1) + 1, np.int32)
     table[present] = [relabel[value] for value in present]
     return table[stored]
-
-
-def add_image(
-    root: Path,
-    row: Mapping[str, str],
-    label_space: LabelSpace,
-    target: Int32Array,
-    open_own: OpenOwn | None = None,
-) -> Sample:
-    """Decode the image of `row` to a Sample with this target, int32 [H, W]. Raises as `read_matching_image`."""
-    image = read_matching_image(root, row, target, open_own)
-    return Sample(row["id"], image, label_space.queries, "semantic", target)
 
 
 def read_matching_image(

@@ -10,7 +10,7 @@ from dataset_adapters.base.adapter import Row, Rows, register
 from dataset_adapters.base.class_names import BACKGROUND, read_class_names
 from dataset_adapters.base.layout import find_image_folder, stems
 from dataset_adapters.base.sample import LabelSpace, Sample
-from dataset_adapters.base.semantic import SemanticAdapter, add_image, class_ids
+from dataset_adapters.base.semantic import SemanticAdapter, class_ids, read_matching_image
 from dataset_adapters.errors import DatasetError, LabelSourceMissingError
 from dataset_adapters.formats.annotation_json import read_field, read_integer, read_json
 from dataset_adapters.formats.coco_masks import paint_segments, read_segments
@@ -109,8 +109,8 @@ class CocoInstancesAdapter(_CocoAdapter):
         return Rows(rows, notices)
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
-        """Decode one image and paint its instances. Raises SampleError."""
-        return add_image(root, row, label_space, paint_segments(row, row["instances"]))
+        target = paint_segments(row, row["instances"])
+        return Sample(row["id"], read_matching_image(root, row, target), label_space.queries, self.task, target)
 
 
 def _find_images(root: Path, split: str | Path) -> tuple[Path, list[str] | None]:

@@ -97,7 +97,6 @@ class MevisAdapter(LayoutAdapter):
             notices.append(f"left out {counted(n_blank, 'blank expression')}")
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
-        """Decode one frame and its masks. Raises SampleError."""
         masks = json.loads(row["masks"])
         with sample_errors(row, "image"):
             height, width = map(int, row["size"].split()) if row["size"] else image_shape(root / row["image"])
@@ -108,7 +107,6 @@ class MevisAdapter(LayoutAdapter):
         return Sample(row["id"], image, texts, self.task, mask[np.newaxis], objects, row["sequence"])
 
     def queries(self, row: Row) -> tuple[tuple[str, ...], tuple[int, ...]]:
-        """The expression, which refers to the one object."""
         return (row["text"],), (1,)
 
 

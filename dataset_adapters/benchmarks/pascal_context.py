@@ -12,7 +12,13 @@ from dataset_adapters.base.adapter import Row, Rows, register
 from dataset_adapters.base.class_names import BACKGROUND
 from dataset_adapters.base.layout import find_split, read_ids
 from dataset_adapters.base.sample import LabelSpace, Sample
-from dataset_adapters.base.semantic import FolderAdapter, SemanticAdapter, SplitFileAdapter, add_image, class_ids
+from dataset_adapters.base.semantic import (
+    FolderAdapter,
+    SemanticAdapter,
+    SplitFileAdapter,
+    class_ids,
+    read_matching_image,
+)
 from dataset_adapters.errors import DatasetError, LabelSourceMissingError
 from dataset_adapters.formats.annotation_json import read_field, read_json
 from dataset_adapters.formats.coco_masks import paint_segments, read_segments
@@ -74,9 +80,9 @@ class ContextDetailAdapter(SemanticAdapter):
         return Rows(rows, notices)
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
-        """Decode one image and paint its segments. Raises SampleError."""
-        target = paint_segments(row, row["segments"])
-        return add_image(root, row, label_space, np.where(target == BACKGROUND, self.background, target))
+        labels = paint_segments(row, row["segments"])
+        target = np.where(labels == BACKGROUND, self.background, labels)
+        return Sample(row["id"], read_matching_image(root, row, target), label_space.queries, self.task, target)
 
 
 def _split_file(root: Path, split: str | Path) -> Path | None:

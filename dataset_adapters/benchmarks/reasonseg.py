@@ -50,7 +50,6 @@ class ReasonSegAdapter(LayoutAdapter):
         return Rows(asked, [f"left out {counted(n_blank, 'image')} with a blank text"] if n_blank else [])
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
-        """Decode one image and paint its shapes. Raises SampleError."""
         with sample_errors(row, "image"):
             image = read_image(root / row["image"], apply_exif=True)
         with sample_errors(row, "mask"):
@@ -59,7 +58,6 @@ class ReasonSegAdapter(LayoutAdapter):
         return Sample(row["id"], image, *self.queries(row)[:1], self.task, mask[: mask.any()], void=labels == IGNORED)
 
     def queries(self, row: Row) -> tuple[tuple[str, ...], tuple[int, ...]]:
-        """The one text of a sample."""
         return (row["text"],), ()
 
 

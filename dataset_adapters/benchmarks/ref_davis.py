@@ -116,7 +116,6 @@ class RefDavisAdapter(LayoutAdapter):
         return Rows(rows, [f"left out {counted(n_blank, 'blank expression')}{silent}"] if n_blank else [])
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
-        """Decode one frame and the masks of its objects. Raises SampleError."""
         with sample_errors(row, "mask"):
             labels = read_label_map(root / row["mask"])
         target = np.asarray(labels == np.arange(1, int(row["objects"]) + 1)[:, np.newaxis, np.newaxis])
@@ -126,7 +125,6 @@ class RefDavisAdapter(LayoutAdapter):
         return Sample(row["id"], image, texts, self.task, target, **own)
 
     def queries(self, row: Row) -> tuple[tuple[str, ...], tuple[int, ...]]:
-        """The texts of a frame, and the object that each refers to."""
         pairs = json.loads(row["queries"])
         return tuple(text for _, text in pairs), tuple(label for label, _ in pairs)
 

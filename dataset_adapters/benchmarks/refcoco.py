@@ -64,7 +64,7 @@ class ReferAdapter(Adapter):
         return root / self.name / f"refs({self._split(split)[1]}).p", root / self.name / "instances.json"
 
     def rows(self, root: Path, split: str | Path) -> Rows:
-        """Return one row a sample: id, image, sentences (JSON), size (height and width), segmentations (JSON).
+        """Return one row per sample: id, image, sentences (JSON), size (height and width), segmentations (JSON).
 
         Blank sentences, and references without any other, ask for nothing and are left out. Raises DatasetError for
         damaged files, missing or wrong fields, references without image or mask, repeated ids and an empty split.
@@ -96,7 +96,6 @@ class ReferAdapter(Adapter):
         return Rows(rows, notices)
 
     def read(self, root: Path, row: Row, label_space: LabelSpace) -> Sample:
-        """Decode one image and the mask of its object, or those of its objects. Raises SampleError."""
         height, width = map(int, row["size"].split())
         segmentations, file = json.loads(row["segmentations"]), f"{self.name}/instances.json"
         masks = np.zeros((len(segmentations), height, width), np.bool_)
@@ -111,11 +110,10 @@ class ReferAdapter(Adapter):
         return Sample(row["id"], image, self.queries(row)[0], self.task, target)
 
     def queries(self, row: Row) -> tuple[tuple[str, ...], tuple[int, ...]]:
-        """The sentences of a sample."""
         return tuple(json.loads(row["sentences"])), ()
 
     def _split(self, split: str | Path) -> tuple[str, str]:
-        """A split as the field `split` has it, and which file."""
+        """The value of the field `split`, and the <split_by> of the file."""
         if str(split) not in self.splits:
             known = ", ".join(self.splits)
             raise DatasetError(f"split: expected one of {known} for {self.name}, found {str(split)!r}")
@@ -251,12 +249,9 @@ def read_objects(
 
 
 def _referenced(path: Path, kind: str, id: int, entries: Mapping[int, Any], reference: Reference) -> dict[str, Any]:
-    if id not in entries:
-        raise DatasetError(f"{path}: expected the {kind} {id} of reference {reference.ref_id}, found nothing")
-    if entries[id] is None:
-        raise DatasetError(
-            f"{path}: expected the {kind} {id} of reference {reference.ref_id} once, found others of its id"
-        )
+    if entries.get(id) is None:
+        found = " once, found others of its id" if id in entries else ", found nothing"
+        raise DatasetError(f"{path}: expected the {kind} {id} of reference {reference.ref_id}{found}")
     entry: dict[str, Any] = entries[id]
     return entry
 

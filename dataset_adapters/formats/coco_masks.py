@@ -143,7 +143,7 @@ def read_segments(
 
     stored: the contents of the file `path`. kind: its list of annotations. labels: label id by category id.
     id_field: that of its images. by_area: the largest are painted first, by the field `area`, as instances overlap and
-    files have no depth order; else those are that stand first, and RLEs are kept as they are stored.
+    files have no depth order; else those that come first in the file, and RLEs are kept as they are stored.
     Raises DatasetError for missing and wrong fields, a repeated image, an annotation of an unknown image or category,
     and a mask that does not fit its image.
     """

@@ -37,7 +37,7 @@ _LOSSY = frozenset({"jpeg", "tiff_jpeg", "webp"})
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM", "AVIF")
 """What images are read from. Pillow has decoders for more, one of which starts Ghostscript."""
 _PNG_METADATA = re.compile(b"eXIf|Raw profile|xmp")
-"""Chunks that can hold an orientation. They may stand behind the pixels, which Pillow decodes to look for it."""
+"""Chunks that can hold an orientation. They may follow the pixels, which Pillow decodes to look for them."""
 
 
 class ImageFileError(ImageError):
@@ -45,7 +45,7 @@ class ImageFileError(ImageError):
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(reason)
-        self.path = path
+        self.path, self.reason = path, reason
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"

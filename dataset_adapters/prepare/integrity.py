@@ -92,10 +92,8 @@ def _check_split(
         report(f"{reason}; not every release has it")
         return []
     report(f"{where}: {len(rows)} {split.noun} ({adapter.name})")
-    for notice in read.notices:
+    for notice in filter(None, (*read.notices, split.note)):
         report(f"{where}: {notice}")
-    if split.note:
-        report(f"{where}: {split.note}")
     faults = []
     if split.expected and len(rows) not in split.expected:
         faults.append(f"{where}: expected {_expected(split.expected)} {split.noun}, found {len(rows)}")

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import field
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter
@@ -18,6 +17,7 @@ from support import strict_yaml
 from support.plugins import plugins
 from support.text import unknown_name
 
+_FOLDER = Path(__file__).parent
 _STRICT = ConfigDict(strict=True, extra="forbid")
 
 
@@ -33,15 +33,12 @@ class FileCount:
     expected: tuple[int, ...] = ()
 
     def files(self, root: Path) -> list[Path]:
-        """The existing files, in order."""
         return sorted(root.glob(self.pattern))
 
     def accepts(self, n_files: int) -> bool:
-        """Whether this number of files is correct."""
         return n_files in self.expected if self.expected else n_files > 0
 
     def is_met(self, root: Path) -> bool:
-        """Whether a correct number of files exists."""
         return self.accepts(len(self.files(root)))
 
 
@@ -142,9 +139,9 @@ class Preparation:
 
 
 @cache
-def _preparations() -> dict[str, Preparation]:
-    """The data sets of sources.yaml by name."""
-    stored = strict_yaml.loads(files(__package__).joinpath("sources.yaml").read_text("utf-8"))
+def read_sources(folder: Path = _FOLDER) -> dict[str, Preparation]:
+    """The data sets of a folder's sources.yaml by name."""
+    stored = strict_yaml.loads(folder.joinpath("sources.yaml").read_text("utf-8"))
     data_sets = stored["data sets"]
     for name, own in data_sets.items():
         downloads = [stored["downloads"][each] if isinstance(each, str) else each for each in own.get("downloads", ())]
@@ -157,7 +154,7 @@ def _preparations() -> dict[str, Preparation]:
 
 def all_preparations() -> list[Preparation]:
     """All data sets, sorted by name."""
-    return [preparation for _, preparation in sorted(_preparations().items())]
+    return [preparation for _, preparation in sorted(read_sources().items())]
 
 
 def find_preparation(name: str) -> Preparation:
@@ -165,7 +162,7 @@ def find_preparation(name: str) -> Preparation:
 
     Those of other packages are imported. Raises DatasetError, and PluginError as `find_sources`.
     """
-    own = _preparations()
+    own = read_sources()
     if name in own:
         return own[name]
     by_benchmark = {benchmark: known for known in own.values() for benchmark in known.benchmarks}

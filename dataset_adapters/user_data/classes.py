@@ -39,7 +39,7 @@ _NOTHING = {_LABELME_IGNORED, "ignore", "ignored", "void", "unlabeled", "unlabel
 """Names of what is not a class."""
 _MARKUP = re.compile(r'[<>{}\[\]|"\t]|[\s,;]#|^[#*:=.,/-]|^\(?\'|[,:=]$')
 
-# What stands in one line of a list; the first form that all lines have is taken.
+# The possible forms of a line; the first form that all lines have is taken.
 _RGB = r"(?P<color>\d+[\s,]+\d+[\s,]+\d+|#[0-9a-fA-F]{6})(?:[\s,]+\d+)?"  # an alpha value is dropped
 _WORD = r"(?!\d+(?:[\s,;:]|$))"  # a name that begins with a number may be a column that is not understood
 _FORMS = {
@@ -78,7 +78,6 @@ class ListedClass:
 
     @property
     def is_background(self) -> bool:
-        """Whether its name is "background"."""
         return self.names[0].casefold() == _BACKGROUND
 
 
@@ -86,7 +85,7 @@ class ListedClass:
 class ClassList:
     """The classes in the order of their values.
 
-    form: what the file was recognized as. in_order: whether values follow from the order alone. ignored: the mask value
+    form: what the file was recognized as. in_order: whether values follow only from the order. ignored: the mask value
     that no metric counts; None for none. colors: the color of each value in color masks; empty if the file has none.
     notices: what was decided about the ignored value.
     """

@@ -80,7 +80,7 @@ class OwnFoldersAdapter(UserDataAdapter):
 
 
 def _files_by_stem(option: str, folder: Path, *choices: tuple[str, ...]) -> dict[str, str]:
-    """The names of the files with the first suffixes that there are, by the key of their stem; not hidden ones."""
+    """The names of the files with the first suffixes that any file has, by the key of their stem; no hidden files."""
     visible = sorted(name for name in os.listdir(folder) if not name.startswith("."))
     for suffixes in choices:
         names = [name for name in visible if name.lower().endswith(suffixes)]

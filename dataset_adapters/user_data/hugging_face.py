@@ -76,12 +76,7 @@ class OwnHfAdapter(UserDataAdapter):
         contents, paths = _contents_and_paths(encoded, image, mask)
         if not paths:
             raise DatasetError(f"{self.hf}: expected at least one row in the split, found none")
-        shared = {
-            "split": str(split),
-            "image": image,
-            "mask": mask,
-            **self.read_classes().columns,
-        }
+        shared = {"split": str(split), "image": image, "mask": mask, **self.read_classes().columns}
         # Ids come from the first of the usual sources that has a distinct one for each row.
         columns = [
             ["" if value is None else str(value) for value in dataset[name]]
@@ -97,11 +92,9 @@ class OwnHfAdapter(UserDataAdapter):
         ]
 
     def named(self, row: Row) -> dict[str, str]:
-        """The cells of a row."""
         return {name: f"row {row['position']}, column {row[name]}" for name in ("image", "mask")}
 
     def open(self, root: Path, row: Row, column: str) -> ImageFile:
-        """The image or the mask of a row. Raises ImageFileError for an empty cell."""
         encoded = _encoded(open_hf(self.hf, self.hf_config, row["split"]), row["image"], row["mask"])
         cell = encoded[int(row["position"])][row[column]]
         if cell is None or not (cell["bytes"] or cell["path"]):

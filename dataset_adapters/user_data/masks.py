@@ -36,7 +36,6 @@ class UserDataAdapter(Adapter):
         return {}
 
     def read_classes(self) -> ClassList:
-        """Read the list of classes. Raises DatasetError."""
         return read_class_list(expanded(self.classes), self.ignore_value)
 
     def label_space(self, names: NameSet) -> LabelSpace:

@@ -38,17 +38,17 @@ class _Seen:
     n_fit: int = 0
 
 
-def prove(dataset: Dataset) -> list[str]:
+def prove(dataset: Dataset, most: int = MOST_MASKS) -> list[str]:
     """Compare the masks of user-supplied data with their list of classes; as `prove_rows`. None for other data sets.
 
-    What was seen is kept next to the index of the data set, so that it is read once.
+    What was seen is kept next to the index of the data set, so that it is read once. most: masks that are read.
     """
     adapter = dataset.adapter
     if not isinstance(adapter, UserDataAdapter):
         return []
     listed, selected, index = adapter.read_classes(), dataset.selection, open_index(dataset.index_path)
-    chosen = spread(selected, MOST_MASKS)
-    name = f"{dataset.fingerprint}-{selected.start}-{selected.stop}-{selected.step}.json"
+    chosen = spread(selected, most)
+    name = f"{dataset.fingerprint}-{selected.start}-{selected.stop}-{selected.step}-{len(chosen)}.json"
     kept = dataset.index_path.parent.with_name("mask-values") / name
     seen = None
     with suppress(OSError, ValueError, TypeError, KeyError):

@@ -25,7 +25,6 @@ from support.garbage import uncollected
 
 RESAMPLES = 2000
 LEVEL = 0.95
-_CHUNK_CELLS = 2_000_000  # of the weights, so that many samples do not fill the memory
 
 
 class ComparisonError(UserError, ValueError):
@@ -124,15 +123,21 @@ def _interval(
 
 
 def bootstrap_differences(
-    scorer: Scorer, a: Sequence[SampleRecord], b: Sequence[SampleRecord], *, seed: int, resamples: int
+    scorer: Scorer,
+    a: Sequence[SampleRecord],
+    b: Sequence[SampleRecord],
+    *,
+    seed: int,
+    resamples: int,
+    cells: int = 2_000_000,
 ) -> npt.NDArray[np.float64]:
     """The headline figure of b minus that of a on each of the resamples, float64 [resamples], NaN if undefined.
 
-    a, b: records of the same samples in the same order.
+    a, b: records of the same samples in the same order. cells: weights at a time, so that they do not fill the memory.
     """
     generator, n = np.random.default_rng(seed), len(a)
     resamplers = scorer.resampler(b), scorer.resampler(a)
-    step = max(1, _CHUNK_CELLS // n)
+    step = max(1, cells // n)
     parts = []
     with ThreadPoolExecutor(2) as pool:  # the products of large arrays run outside of Python's lock
         for start in range(0, resamples, step):

@@ -17,7 +17,7 @@ from dataset_adapters import LabelSpace
 from evaluation.analysis.drawn_samples import choose, draw_sample
 from evaluation.request.benchmark import BenchmarkError, benchmark_names
 from evaluation.request.methods import METHODS
-from evaluation.request.user_data import data_options
+from evaluation.request.user_data import data_options, kind_of
 from evaluation.run.prepare import Prepared, prepare
 from evaluation.run.recompute import figures_of, scorer_of
 from evaluation.run.rerun import outside_code, request_of_run
@@ -36,7 +36,6 @@ from support.files import expanded, resolved, write_atomically
 from support.text import counted
 
 _MAX_CONFUSIONS = 15
-_MAX_CELLS = 100_000  # of the confusion matrix, about 1.5 MB
 _LEAST_SHARE = 0.0005  # of a class's pixels; less is shown as 0.0 %
 # Fields of the identity that pictures must share with the run; for code and packages each sample's counts are compared.
 _REQUIRED_IDENTITY_KEYS = ("dataset", "protocol", "label_space", "config", "weights", "plugins")
@@ -80,7 +79,7 @@ def report(
     has_classes = any("confusion" in record.counts for record in records)
     details = ReportDetails(
         figures=[None if np.isnan(figure) else float(figure) for figure in figures],
-        classes=[_classes(record, scorer.label_space) for record in records] if has_classes else (),
+        classes=[sample_classes(record, scorer.label_space) for record in records] if has_classes else (),
         confusions=confusions(records, scorer.label_space),
         matrix=matrix(records, scorer.label_space) if has_classes else None,
         gallery=shown,
@@ -167,10 +166,10 @@ def confusions(records: Sequence[SampleRecord], space: LabelSpace) -> list[Confu
     return sorted(pairs, key=lambda pair: -pair.share)[:_MAX_CONFUSIONS]
 
 
-def matrix(records: Sequence[SampleRecord], space: LabelSpace) -> Matrix:
-    """The whole confusion matrix; of more than `_MAX_CELLS` pairs of classes the largest."""
+def matrix(records: Sequence[SampleRecord], space: LabelSpace, *, most: int = 100_000) -> Matrix:
+    """The whole confusion matrix; of more pairs of classes than `most`, which take about 1.5 MB, the largest."""
     counts = _confusion(records, space)
-    largest = np.argsort(-counts, axis=None, kind="stable")[: min(_MAX_CELLS, np.count_nonzero(counts))]
+    largest = np.argsort(-counts, axis=None, kind="stable")[: min(most, np.count_nonzero(counts))]
     targets, predictions = np.unravel_index(np.sort(largest), counts.shape)
     cells = zip(targets.tolist(), predictions.tolist(), counts[targets, predictions].tolist(), strict=True)
     return Matrix(space.labels, tuple(cells), int(np.count_nonzero(counts)) - len(largest))
@@ -181,7 +180,7 @@ def _confusion(records: Sequence[SampleRecord], space: LabelSpace) -> Int64Array
     return semantic.sum_confusion(triples, len(space.labels))
 
 
-def _classes(record: SampleRecord, space: LabelSpace) -> list[tuple[str, str]]:
+def sample_classes(record: SampleRecord, space: LabelSpace) -> list[tuple[str, str]]:
     """The scored classes but background of a sample, each with whether it was missed or is wrong."""
     pairs = [triple[:2] for triple in record.counts.get("confusion", ())]
     target, predicted = ({pair[side] for pair in pairs} for side in (0, 1))
@@ -199,7 +198,7 @@ def _gallery(
     if is_scored(header):
         return [], "No samples are shown: the predictions were made elsewhere."
     if options is None or not options.count:
-        wanted = data_options(header.benchmark.name)
+        wanted = data_options(kind_of(header.benchmark))
         return [], f"No samples are shown: pictures need the run's images and models, by {wanted} and --gallery."
     seed = int(header.identity[:8], 16)
     chosen = choose(records, figures, options.count, seed)
@@ -236,7 +235,7 @@ def _prepared(header: RunHeader, options: GalleryOptions) -> Prepared:
     )
     prepared = prepare(request)
     hints = {
-        "dataset": f"see {data_options(header.benchmark.name)}, and --split",
+        "dataset": f"see {data_options(kind_of(header.benchmark))}, and --split",
         "weights": "see --weights, or leave out --data-root",
     }
     for key in _REQUIRED_IDENTITY_KEYS:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -17,22 +15,16 @@ Result = TypeVar("Result")
 MATRIX_SIZE = {"cpu": 1536, "cuda": 8192}
 
 
-@dataclass(frozen=True)
-class Timing:
+class Timing(NamedTuple):
     """Seconds of repeated runs. wall: wall time. busy: processor time of all threads; on a GPU, wall time."""
 
     wall: tuple[float, ...]
     busy: tuple[float, ...]
 
-    @property
-    def median(self) -> float:
-        """Median wall time."""
-        return statistics.median(self.wall)
 
-    @property
-    def spread(self) -> float:
-        """Slowest over fastest wall time, minus 1."""
-        return max(self.wall) / min(self.wall) - 1
+def spread(seconds: Sequence[float]) -> float:
+    """Slowest over fastest, minus 1."""
+    return max(seconds) / min(seconds) - 1
 
 
 def timings(work: list[Callable[[], object]], repeats: int, device: torch.device) -> list[Timing]:

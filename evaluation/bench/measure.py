@@ -28,7 +28,7 @@ from car_core.models.weights import load_clip
 from car_core.refinement import refine_masks
 from dataset_adapters import load
 from dataset_adapters.formats.images import read_image
-from evaluation.bench.machine import matrix_product, operations, run_timed, timings
+from evaluation.bench.machine import matrix_product, operations, run_timed, spread, timings
 from evaluation.bench.released_order import ReleasedOrder
 from evaluation.bench.schema import (
     BenchCRF,
@@ -126,7 +126,7 @@ def pipeline(fixture: BenchFixture, *, repeats: int, batch_size: int) -> BenchPi
     per_image = {stage: statistics.median(run[stage] for run in runs) / n for stage in runs[0]}
     return BenchPipeline(
         images_per_second=n / statistics.median(walls),
-        spread=max(walls) / min(walls) - 1,
+        spread=spread(walls),
         stages=per_image,
         encoders_share=(per_image["trunk"] + per_image["classifier"]) / math.fsum(per_image.values()),
     )
@@ -175,14 +175,14 @@ def encoder_speeds(fixture: BenchFixture, *, repeats: int) -> tuple[float, list[
     peak = product_operations / min(peak_timing.busy) / 1e9
     speeds = []
     for (name, encode), timing in zip(work.items(), measured, strict=True):
-        gflop = operations(encode) / 1e9
+        gflop, seconds = operations(encode) / 1e9, statistics.median(timing.wall)
         speeds.append(
             BenchEncoder(
                 name=name,
                 gflop=gflop,
-                seconds=timing.median,
-                spread=timing.spread,
-                gflop_per_second=gflop / timing.median,
+                seconds=seconds,
+                spread=spread(timing.wall),
+                gflop_per_second=gflop / seconds,
                 share_of_peak=gflop / min(timing.busy) / peak,
             )
         )
@@ -255,8 +255,8 @@ def crf_speeds(fixture: BenchFixture, *, repeats: int) -> BenchCRF:
     ours, *exact = (refine_masks(each).masks for each in tasks)
     return BenchCRF(
         labels=len(queries) + 1,
-        pydensecrf_seconds=seen[1].median if exact else None,
-        torch_seconds=seen[0].median,
+        pydensecrf_seconds=statistics.median(seen[1].wall) if exact else None,
+        torch_seconds=statistics.median(seen[0].wall),
         same_label=float((exact[0] == ours).all(axis=0).mean()) if exact else None,
     )
 

@@ -72,15 +72,18 @@ def _find(name: str) -> Preparation:
     from dataset_adapters import DatasetError
     from dataset_adapters.prepare import find_preparation
     from evaluation.request.benchmark import built_in, is_file, load_benchmark
+    from evaluation.request.user_data import FOLDERS, HUGGING_FACE, data_options
     from support.plugins import plugins
 
-    if (known := built_in(name)) and known.embedded:
+    is_outside = (is_file(name) and ":" not in name) or name in plugins("benchmarks")
+    benchmark = load_benchmark(name) if is_outside else built_in(name)
+    if benchmark and benchmark.embedded:
         raise DatasetError(f"{name}: part of this package, nothing to download or check: car eval {name}")
-    if not (is_file(name) and ":" not in name) and name not in plugins("benchmarks"):
-        return find_preparation(name)
-    benchmark = load_benchmark(name)
-    found = find_preparation(benchmark.adapter)
-    if benchmark.split and not found.page:
+    if benchmark and benchmark.adapter in (FOLDERS, HUGGING_FACE):
+        options = data_options(benchmark.adapter)
+        raise DatasetError(f"{name}: your own data, of which car data check {name} reports, with {options}")
+    found = find_preparation(benchmark.adapter if benchmark and is_outside else name)
+    if benchmark and benchmark.split and not found.page:
         return replace(found, splits=tuple(replace(each, split=benchmark.split) for each in found.splits))
     return found
 
@@ -190,12 +193,13 @@ def check_command(
     unreadable list of classes.
     """
     from dataset_adapters.prepare import check, check_user_data
+    from evaluation.request.benchmark import load_benchmark
     from evaluation.request.user_data import resolve_data
 
     data = resolve_data(name, None, given["places"])
     n_decoded = None if all_ else decode
     if data["places"]:
-        name = data["benchmark"]
+        name = load_benchmark(data["benchmark"]).adapter
         n_faults = check_user_data(
             name, data["places"], show, n_decoded=n_decoded, split=given["split"], each_label=labels
         )

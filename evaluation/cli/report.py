@@ -46,7 +46,7 @@ def report_command(
     runs: an index with figures and trends, and a report of each, with samples only if --gallery is given.
     """
     from car_core.names import check_device_name
-    from evaluation.request.user_data import data_options, resolve_data
+    from evaluation.request.user_data import data_options, kind_of, resolve_data
     from results.run_directory.suite import read_run
 
     is_folder = run.is_dir() and not (run / "run.json").exists()
@@ -60,12 +60,12 @@ def report_command(
 
     def shown_of(run: Path) -> GalleryOptions | None:
         options, header = dict(given), read_run(run)
-        name = header.benchmark.name
+        kind = kind_of(header.benchmark)
         if is_named:
-            data = resolve_data(name, given["data_root"], given["places"])
+            data = resolve_data(kind, given["data_root"], given["places"])
             options["places"] = data["places"]
         if samples and not (is_named or is_embedded_run(header)):
-            tell(f"notice: no samples are shown, because the run's data was not given: {data_options(name)}")
+            tell(f"notice: no samples are shown, because the run's data was not given: {data_options(kind)}")
         elif samples and (models := names_models(header, given["weights"])) and not gallery:
             tell(f"notice: no samples are shown, because that would load what the run names, {models}; use --gallery")
         elif samples:

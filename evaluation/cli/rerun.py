@@ -63,7 +63,7 @@ def rerun_command(
     override the run's. Exit status as for eval.
     """
     from evaluation.request.benchmark import BenchmarkError
-    from evaluation.request.user_data import resolve_data
+    from evaluation.request.user_data import kind_of, resolve_data
     from evaluation.request.words import words_of_request
     from evaluation.run.rerun import (
         benchmark_of,
@@ -82,19 +82,19 @@ def rerun_command(
             f"{run}: expected --trust for code that only run.json names, {', '.join(sorted(named))}, found none"
         )
     benchmark = words["benchmark"]
-    data = resolve_data(benchmark, given["data_root"], given["places"]) if given["places"] else {}
+    data = resolve_data(kind_of(ctx.obj.benchmark), given["data_root"], given["places"]) if given["places"] else {}
     source = ctx.get_parameter_source("names")
     if source is None or source.name != "COMMANDLINE":  # else a file of that name was meant
         given["names"] = vocabulary_of(ctx.obj) or given["names"]
     # Making a benchmark may import what its fields name, which --print promises not to.
     made = None if print_ else benchmark_of(ctx.obj)
-    options = RunOptions(**{"benchmark": made or benchmark, **given, **data})
+    options = RunOptions(**{**given, **data, "benchmark": made or benchmark})
     if print_:
         import yaml
 
         typer.echo(yaml.safe_dump(words_of_request(options), sort_keys=False, allow_unicode=True, width=120), nl=False)
         return
-    require_places(ctx.obj, options)
+    require_places(options)
     from evaluation.request.resolve import resolve
 
     resolved = resolve(options)

@@ -60,8 +60,8 @@ def table_command(
     from results import is_suite, missing_runs, run_paths, write_suite_tables
     from results.pages.plots import write_peers_plot
     from results.run_directory.found import FoundRun
-    from results.tables.methods import PEERS, peer_tables
     from results.tables.overview import overview_of
+    from results.tables.peers import PEERS, peer_tables
     from results.tables.render import to_csv, to_latex, to_markdown
     from results.tables.run import write_tables
     from support.files import write_atomically

@@ -27,17 +27,15 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass
 class StopRequest:
-    """The signal that asked for an end, if any."""
+    """The signal that asked for an end, if any, which `raise_if_asked` raises as Interrupted."""
 
     number: int | None = None
 
     @property
     def asked(self) -> bool:
-        """Whether a signal has asked for an end."""
         return self.number is not None
 
     def raise_if_asked(self) -> None:
-        """Raise Interrupted if a signal has asked for an end."""
         if self.number is not None:
             raise Interrupted(self.number)
 

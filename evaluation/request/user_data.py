@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from evaluation.request.benchmark import BenchmarkError
+from evaluation.request.benchmark import BenchmarkError, is_file, load_benchmark
+
+if TYPE_CHECKING:
+    from results import BenchmarkInfo
 
 FOLDERS = "own-folders"
 HUGGING_FACE = "own-hf"
@@ -19,20 +22,26 @@ _OPTIONS = {
 _REQUIRED = {FOLDERS: ("images", "masks", "classes"), HUGGING_FACE: ("hf", "classes")}
 
 
+def kind_of(benchmark: BenchmarkInfo) -> str:
+    """What `resolve_data` takes for the benchmark of a run, whatever its file calls it."""
+    adapter = (benchmark.fields or {}).get("adapter")
+    return adapter if isinstance(adapter, str) and adapter in _OPTIONS else benchmark.name
+
+
 def resolve_data(benchmark: str | None, data_root: Path | None, places: Mapping[str, str]) -> dict[str, Any]:
     """The fields benchmark, data_root and places of `RunOptions` for a command on a benchmark or user-supplied data.
 
-    places: the options of user-supplied data that were given. Raises BenchmarkError, naming the option, where one is
-    missing or the options are of different kinds.
+    benchmark: also a file that has one of user-supplied data as its base. places: the options of user-supplied data
+    that were given. Raises BenchmarkError, naming the option, where one is missing or the options are of different
+    kinds, and for such a file.
     """
-    if not places and benchmark not in _OPTIONS:
-        if benchmark is None:
-            raise BenchmarkError(
-                "benchmark: expected a name, or --images, --masks and --classes, or --hf; found nothing"
-            )
-        return {"benchmark": benchmark, "data_root": data_root, "places": {}}
+    if not places and benchmark is None:
+        raise BenchmarkError("benchmark: expected a name, or --images, --masks and --classes, or --hf; found nothing")
     kind = benchmark or (HUGGING_FACE if "hf" in places else FOLDERS)
+    kind = load_benchmark(kind).adapter if is_file(kind) and ":" not in kind else kind
     if kind not in _OPTIONS:
+        if not places:
+            return {"benchmark": benchmark, "data_root": data_root, "places": {}}
         raise BenchmarkError(f"{next(iter(places))}: expected no data options with the benchmark {kind}")
     if data_root is not None:
         raise BenchmarkError(f"data_root: expected no data root with your own data, found {data_root}")
@@ -43,12 +52,12 @@ def resolve_data(benchmark: str | None, data_root: Path | None, places: Mapping[
     for name in _REQUIRED[kind]:
         if not places.get(name):
             raise BenchmarkError(f"{name}: missing; {data_options(kind)} go together")
-    return {"benchmark": kind, "data_root": Path(), "places": places}
+    return {"benchmark": benchmark or kind, "data_root": Path(), "places": places}
 
 
-def data_options(benchmark: str) -> str:
-    """The options that say where the data of a benchmark are, in words."""
-    *others, last = map(_flag, _REQUIRED.get(benchmark, ("data_root",)))
+def data_options(kind: str) -> str:
+    """The options that say where the data of a benchmark of this `kind_of` are, in words."""
+    *others, last = map(_flag, _REQUIRED.get(kind, ("data_root",)))
     return f"{', '.join(others)} and {last}" if others else last
 
 

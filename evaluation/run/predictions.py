@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from car_core.images import size_of
 from car_core.models.weights import WeightsRecord
 from car_core.segmentation import Segmentation
 from dataset_adapters import Dataset, LabelSpace, Sample, SampleError
@@ -218,7 +219,7 @@ class PredictionReader:
 
     def _segmentation(self, sample: Sample) -> Segmentation:
         began = time.perf_counter()
-        shape = _shape(sample)
+        shape = size_of(sample.image)
         stored = self._source.read(sample.id, shape)
         try:
             prediction = self._prediction(stored, sample, shape)
@@ -259,9 +260,7 @@ def open_predictions(asked: Predictions, config: PredictedConfig, dataset: Datas
     else:
         raise BenchmarkError(f"predictions: expected a folder, or a .json or .npz file, found {path}")
     if not source.digests:
-        names = (
-            [name for name in sorted(os.listdir(path)) if not name.startswith(".")] if path.is_dir() else ["other ids"]
-        )
+        names = [name for name in sorted(os.listdir(path)) if name[0] != "."] if path.is_dir() else ["other ids"]
         there = ", ".join(names[:3]) or "nothing"
         within = f"; did you mean {path / 'predictions'}?" if "predictions" in names else ""
         raise BenchmarkError(
@@ -273,10 +272,10 @@ def open_predictions(asked: Predictions, config: PredictedConfig, dataset: Datas
         of_all = f"{missing} of {counted(len(ids), 'sample')} {verb}"
         tell(f"notice: {of_all} no prediction; --limit or --split scores a part")
     readings = _readings(dataset)
-    if asked.values and (asked.values not in readings or (dataset.task != "semantic" and asked.values != "labels")):
-        expected = " or ".join(readings if dataset.task == "semantic" else ["labels"])
-        raise BenchmarkError(f"values: expected {expected} for {dataset.name}, found {asked.values}")
-    values = asked.values or _values_of_run(path) or _find_values(source, dataset, readings)
+    if asked.values and asked.values not in readings:
+        raise BenchmarkError(f"values: expected {' or '.join(readings)} for {dataset.name}, found {asked.values}")
+    of_run = _values_of_run(path)
+    values = asked.values or (of_run if of_run in readings else None) or _find_values(source, dataset, readings)
     sha256 = strict_json.identity_of(source.digests)
     settings = config.model_copy(update={"values": values, "predictions_sha256": sha256})
     return PredictionReader(source, settings, readings[values])
@@ -284,12 +283,14 @@ def open_predictions(asked: Predictions, config: PredictedConfig, dataset: Datas
 
 def _readings(dataset: Dataset) -> dict[PredictionValues, ValueLabels]:
     """What the values of predictions may stand for. Class ids count from 0 where background is not a class."""
-    space = dataset.label_space
-    of_labels = {label: label for label in range(len(space.labels))}
-    of_classes = {label - 1: label for label in of_labels if label}
-    own = ValueLabels(dataset.value_labels(), dataset.value_labels(categories=True))
-    found: dict[PredictionValues, ValueLabels] = {"labels": ValueLabels(of_labels, of_labels), "dataset": own}
-    return found if 0 in space.scored_labels else {**found, "classes": ValueLabels(of_classes, of_classes)}
+    of_labels = {label: label for label in range(len(dataset.label_space.labels))}
+    found: dict[PredictionValues, ValueLabels] = {"labels": ValueLabels(of_labels, of_labels)}
+    if dataset.task == "semantic":
+        found["dataset"] = ValueLabels(dataset.value_labels(), dataset.value_labels(categories=True))
+        if 0 not in dataset.label_space.scored_labels:
+            of_classes = {label - 1: label for label in of_labels if label}
+            found["classes"] = ValueLabels(of_classes, of_classes)
+    return found
 
 
 def _values_of_run(path: Path) -> PredictionValues | None:
@@ -307,13 +308,13 @@ def _find_values(
     source: _Source, dataset: Dataset, readings: Mapping[PredictionValues, ValueLabels]
 ) -> PredictionValues:
     """What the values of the first predictions can only be; reported. Raises BenchmarkError for several or none."""
-    if dataset.task != "semantic":
+    if len(readings) == 1:
         return "labels"
     found: set[tuple[str, int | None]] = set()
     for position in islice((n for n, sample_id in enumerate(dataset.ids) if sample_id in source.digests), _PROBED):
         with suppress(SampleError, PredictionError):
             sample = dataset[position]
-            stored = source.read(sample.id, _shape(sample))
+            stored = source.read(sample.id, size_of(sample.image))
             if isinstance(stored, np.ndarray):
                 found |= {("pixels", value) for value in np.unique(stored).tolist()}
             else:
@@ -386,11 +387,6 @@ def _painted(results: Results, shape: Shape, of_categories: Mapping[int, int]) -
             raise ValueError(f"expected results that do not overlap, or of different scores, found two of {score}")
         labels[mask], scores[mask] = label, score
     return labels
-
-
-def _shape(sample: Sample) -> Shape:
-    height, width = sample.image.shape[:2]
-    return height, width
 
 
 def _reason(error: Exception) -> str:

@@ -49,7 +49,6 @@ class Upload:
 
     @property
     def n_bytes(self) -> int:
-        """Size of all files."""
         return sum(path.stat().st_size for path in self.files.values())
 
     @property

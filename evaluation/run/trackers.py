@@ -74,10 +74,8 @@ class WandbTracker:
         self._run.finish(exit_code=0 if header.status == "complete" else 1)
 
 
-class TrackioTracker:
-    """Trackio, by its own environment: TRACKIO_DIR, or TRACKIO_SPACE_ID for one on a Hub."""
-
-    seconds_between_records = 5.0
+class TrackioTracker(WandbTracker):
+    """Trackio, by its own environment: TRACKIO_DIR, or TRACKIO_SPACE_ID for one on a Hub. Its runs are like wandb's."""
 
     def on_start(self, header: RunHeader) -> None:
         import trackio
@@ -86,9 +84,6 @@ class TrackioTracker:
         own |= {"project": PROJECT, "name": run_name(header), "config": {**facts(header), "notes": remarks(header)}}
         with redirect_stdout(sys.stderr):  # it prints; standard output is for tables and JSON
             self._run = trackio.init(**own)
-
-    def on_record(self, record: SampleRecord, running: Mapping[str, float]) -> None:
-        self._run.log(dict(running))
 
     def on_finish(self, header: RunHeader) -> None:
         with redirect_stdout(sys.stderr):

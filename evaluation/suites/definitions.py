@@ -71,27 +71,20 @@ class Suite(BaseModel):
             raise ValueError(f"expected each run once, found {', '.join(repeated)} again")
         return self
 
-    def of_method(self, method: str) -> Suite:
-        """The runs that set nothing of CaR's, with another method; the suite itself for CaR."""
-        if method == CAR:
-            return self
-        plain = tuple(run for run in self.runs if not run.settings)
-        changes = {"name": f"{self.name}-{method}", "title": f"{self.title}: {method}", "runs": plain}
-        return self.model_copy(update=changes)
-
     def of_methods(self, methods: str, settings: Mapping[str, Any]) -> Suite:
         """The runs with each method of names as `able_methods` takes them, and with settings that it has fields for.
 
-        Runs of a task that a named method cannot do are left out, and a notice names their benchmarks. Raises
-        BenchmarkError where a method can do none of them, for a setting of none, and as `able_methods`.
+        Runs that set CaR's switches are CaR's only. Runs of a task that a named method cannot do are left out, and a
+        notice names their benchmarks. Raises BenchmarkError where a method can do none of them, for a setting of none,
+        and as `able_methods`.
         """
         if not is_several(methods):
             method = find_method(methods)
-            suite = self.of_method(method.name)
-            able = _able_runs(suite.runs, method)
+            able = _able_runs([run for run in self.runs if method.name == CAR or not run.settings], method)
             changes = ({"method": methods, "settings": merged(run.settings, settings)} for run in able)
             runs = tuple(run.model_copy(update=own) for run, own in zip(able, changes, strict=True))
-            return suite.model_copy(update={"runs": runs})
+            names = {"name": f"{self.name}-{method.name}", "title": f"{self.title}: {method.name}"}
+            return self.model_copy(update={"runs": runs, **({} if method.name == CAR else names)})
         found: dict[str, Method] = {}
         wanted: dict[str, list[SuiteRun]] = {}
         for run in self.runs:
@@ -138,11 +131,11 @@ class Suite(BaseModel):
             lines.append(f"missing: {', '.join(benchmarks)}: expected {files} in {places}; {steps}")
         return self.model_copy(update={"runs": found}), lines
 
-    def options(self, *, out: Path | None = None, **common: Any) -> list[RunOptions]:
+    def options(self, *, out: str | Path | None = None, **common: Any) -> list[RunOptions]:
         """The options of each run. out: the suite's folder. common: other fields of `RunOptions`, the same for all."""
         found = []
         for run in self.runs:
-            own: dict[str, Any] = {"settings": run.settings, "out": out / run.name if out else None}
+            own: dict[str, Any] = {"settings": run.settings, "out": Path(out, run.name) if out else None}
             own |= {key: value for key in ("method", "names") if (value := getattr(run, key)) is not None}
             if {**common, **own}.get("method", CAR) != CAR:  # only CaR has profiles
                 own["profile"] = None
@@ -167,7 +160,6 @@ def _able_runs(runs: Sequence[SuiteRun], method: Method) -> list[SuiteRun]:
 
 
 def suite_names() -> list[str]:
-    """All suites, by name."""
     return sorted(entry.name.removesuffix(".yaml") for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml"))
 
 

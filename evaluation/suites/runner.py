@@ -55,7 +55,6 @@ class FinishedSuite:
 
     @property
     def all_runs(self) -> list[Run]:
-        """Its runs, in order."""
         return list(self.runs.values())
 
 
@@ -121,7 +120,6 @@ def run_suite(suite: Suite, *, out: str | Path | None = None, jobs: int | None =
     common: further fields of `RunOptions`, the same for all runs. Raises as `evaluate`.
     """
     end_if_starting()
-    out = None if out is None else expanded(out)
     devices, runs = shared_out(suite, jobs, out=out, **common)
     jobs = len(devices)
     # CaR's runs of one benchmark go side by side, in as many groups as there are jobs; those of baselines, which share

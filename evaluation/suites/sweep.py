@@ -161,7 +161,6 @@ def fidelity() -> Sweep:
 
 
 def preset_names() -> list[str]:
-    """All presets, by name."""
     files = (entry.name for entry in _FOLDER.iterdir())
     return sorted([FIDELITY, *(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))])
 

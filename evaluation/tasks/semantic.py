@@ -104,11 +104,11 @@ def add_confusion(matrix: Int64Array, triples: Iterable[Triple], n_pixels: float
     """
     n_labels = len(matrix)
     for triple in triples:  # a dozen for an image: arrays take ten times as long
-        if len(triple) != 3 or not type(triple[0]) is type(triple[1]) is type(triple[2]) is int:  # the fastest way
+        target, prediction, count = triple if len(triple) == 3 else (None, None, None)
+        if not type(target) is type(prediction) is type(count) is int:  # the fastest way
             raise ValueError(
                 f"confusion counts: expected [target, prediction, count] triples of integers, found {triple}"
             )
-        target, prediction, count = triple
         if not (0 <= target < n_labels and 0 <= prediction < n_labels):
             label = prediction if 0 <= target < n_labels else target
             raise ValueError(f"confusion counts: label {label} is outside 0..{n_labels - 1}")
@@ -269,16 +269,17 @@ def _class_pixels(records: Sequence[SampleRecord], labels: Sequence[str], scored
 
     The counts are those that an accumulator has taken.
     """
-    pixels = np.zeros((3, len(records), len(labels)))
+    n, n_labels = len(records), len(labels)
     confusions = [record.counts.get("confusion", ()) for record in records]
     triples = np.fromiter(chain.from_iterable(chain.from_iterable(confusions)), np.int64).reshape(-1, 3)
-    owner = np.repeat(np.arange(len(records)), [len(own) for own in confusions])
+    first = n_labels * np.repeat(np.arange(n), [len(own) for own in confusions])  # cell of each triple's record
     target, prediction, count = triples.T
-    right = target == prediction
-    np.add.at(pixels[0], (owner[right], target[right]), count[right])
-    np.add.at(pixels[1], (owner, target), count)
-    np.add.at(pixels[2], (owner, prediction), count)
-    return pixels[:, :, list(scored_labels)].swapaxes(0, 1)
+    in_both = np.where(target == prediction, count, 0)
+    sums = (
+        np.bincount(first + label, weights, n * n_labels).reshape(n, n_labels)[:, list(scored_labels)]
+        for label, weights in ((target, in_both), (target, count), (prediction, count))
+    )
+    return np.stack([*sums], axis=1)
 
 
 def _require_range(labels: npt.NDArray[np.integer[Any]], n_labels: int, name: str) -> None:

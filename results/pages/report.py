@@ -36,7 +36,7 @@ MAX_BYTES = 10_000_000
 INLINE_BYTES = 5_000_000
 """Above this size, pictures are files next to the page."""
 _OWN_FILE = re.compile(r"[0-9a-f]{16}\.webp|steps-\d+\.html")
-_TABLE_BYTES = 4_000_000  # of the samples' table: that of 5,000 images takes about 0.5 MB
+_TABLE_SHARE = 0.4  # of the page, for the samples' table: that of 5,000 images takes about 0.5 MB
 _MOST_ROWS = 2000  # of a list: more than any benchmark has classes
 _BINS = 10
 _MIN_BARS, _MAX_BARS = 6, 16  # of a histogram; larger values share the last
@@ -141,8 +141,9 @@ def report_html(
     name: str = "report.html",
     *,
     n_chosen: int | None = None,
+    most: int = MAX_BYTES,
 ) -> str:
-    """The report as one HTML page of at most `MAX_BYTES`, without any reference to the network.
+    """The report as one HTML page of at most `most` bytes, without any reference to the network.
 
     Samples and rows beyond that are left out, which the page says. Raises ValueError where other texts are too long.
 
@@ -157,7 +158,7 @@ def report_html(
     environment = (
         page_environment() if files is None else page_environment(lambda item: f"{folder}/{files.add(item)}", "lazy")
     )
-    script = _source(environment, "report.js")
+    script = _source("report.js")
     words = words_of(header.benchmark.task)
     headline = words.headline
     comparison = comparison_table(header)
@@ -178,10 +179,10 @@ def report_html(
         place = f"in {files.folder}/ next to this page: keep the two together" if files else "in this page"
         gallery_note += f" Their pictures, {n_bytes}, are {place}."
     if n_left_out := n_chosen - len(gallery):
-        gallery_note += f" {counted(n_left_out, 'sample')} left out to keep this page below {MAX_BYTES // 10**6} MB."
+        gallery_note += f" {counted(n_left_out, 'sample')} left out to keep this page below {most / 10**6:g} MB."
     table, n_rows = _samples_json(header, records, details), len(records)
-    while len(table) > _TABLE_BYTES:  # a hundred thousand samples
-        n_rows = int(0.95 * n_rows * _TABLE_BYTES / len(table))
+    while len(table) > _TABLE_SHARE * most:  # a hundred thousand samples
+        n_rows = int(0.95 * n_rows * _TABLE_SHARE * most / len(table))
         table = _samples_json(header, records[:n_rows], details)
     lists = {"switches": switches, "classes": with_iou, "absent": absent}
     cuts = [f"the first {n_rows} of {len(records)} samples, all of which are in samples.jsonl"] * (
@@ -237,15 +238,15 @@ def report_html(
         gallery=gallery,
         gallery_note=gallery_note,
         folder=folder,
-        style=Markup(_source(environment, "steps.css") + _source(environment, "report.css")),
+        style=Markup(_source("steps.css") + _source("report.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
-    if (size := len(page.encode("utf-8", "backslashreplace"))) > MAX_BYTES:
+    if (size := len(page.encode("utf-8", "backslashreplace"))) > most:
         if gallery:  # thousands of samples, or pictures that were to be inlined
             fewer = replace(details, gallery=gallery[: 3 * len(gallery) // 4])
-            return report_html(header, records, fewer, files, name, n_chosen=n_chosen)
-        raise ValueError(f"expected a page of at most {MAX_BYTES} bytes, found texts that make {size}")
+            return report_html(header, records, fewer, files, name, n_chosen=n_chosen, most=most)
+        raise ValueError(f"expected a page of at most {most} bytes, found texts that make {size}")
     if files:
         template = page_environment(files.add, "lazy").get_template("steps_page.html")
         for number, sample in enumerate(gallery):
@@ -267,7 +268,7 @@ def segmentation_html(found: SegmentationShown) -> str:
 
 def segmentation_css() -> str:
     """The style sheet of `segmentation_html`; a dark page has the class `dark` on its body."""
-    return _source(page_environment(), "steps.css")
+    return _source("steps.css")
 
 
 def page_environment(
@@ -287,15 +288,13 @@ def page_environment(
 
 def static_style() -> Markup:
     """The style sheet of a page without a script: dark where the system is."""
-    environment = page_environment()
-    style = _source(environment, "steps.css") + _source(environment, "report.css")
+    style = _source("steps.css") + _source("report.css")
     dark = style.partition("body.dark {")[2].partition("}")[0]
     return Markup(f"{style}@media (prefers-color-scheme: dark) {{ :root {{ color-scheme: dark; {dark} }} }}")
 
 
-def _source(environment: Environment, name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
+def _source(name: str) -> str:
+    return Path(__file__).with_name("templates").joinpath(name).read_text(encoding="utf-8")
 
 
 def _figure_bars(figures: Sequence[float]) -> list[Bar]:

@@ -76,4 +76,4 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[FoundRun], list[str]]:
                 found.setdefault(os.path.realpath(folder), run)
             except (OSError, StoreError) as error:
                 damaged.append(str(error))
-    return sorted(found.values(), key=lambda run: run.header.updated_at, reverse=True), damaged
+    return sorted(found.values(), key=lambda run: (run.header.updated_at, run.path), reverse=True), damaged

@@ -224,7 +224,8 @@ class RunDirectory:
         a, b = ({word: own[word] for word in words if word in own} for own in (a, b))
         said = tuple(_SAID_BY[word] for word in words)
         changed = [*differences(a, b), *(each for each in found if not each.startswith(said))]
-        edited = {  # outside code, by what `differences` says of its hash
+        edited = {"config.predictions_sha256 has changed": "the predictions changed"} | {
+            # Outside code, by what `differences` says of its hash.
             f"plugins.{kind}.{name}.source has changed": f"{own['package'] or own['target'].partition(':')[0]} "
             f"({kind[:-1]} {name}) changed"
             for kind, named in identity_fields.get("plugins", {}).items()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from results.paper.paper_tables import PaperRow, cautions, paper_rows
@@ -181,14 +180,12 @@ def run_markdown(header: RunHeader) -> str:
     return "\n".join([title, *warning, *pages, "## Run", "", *facts, ""])
 
 
-def write_tables(run_dir: str | os.PathLike[str], header: RunHeader | None = None) -> tuple[Path, Path]:
-    """Write table.md (all tables) and table.csv (the comparison) from run.json or `header`; returns both paths.
+def write_tables(run_dir: str | os.PathLike[str], header: RunHeader) -> None:
+    """Write table.md (all tables) and table.csv (the comparison) of a run.
 
-    Raises StoreError: run.json is missing or unreadable, or names a table or column that the paper's data does not
-    have, or a task that is not registered.
+    Raises StoreError: it names a table or column that the paper's data does not have, or a task that is not registered.
     """
     run = RunDirectory(run_dir)
-    header = header or run.read_header()
     try:
         pages = {
             run.path / "table.md": run_markdown(header),
@@ -198,8 +195,6 @@ def write_tables(run_dir: str | os.PathLike[str], header: RunHeader | None = Non
         raise StoreError(f"{run.header_path}: {error}") from error
     for path, text in pages.items():
         write_atomically(path, text)
-    markdown, csv = pages
-    return markdown, csv
 
 
 def reference_row(header: RunHeader, cell: PaperCell | None) -> PaperRow | None:

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from results.run_directory.suite import SuiteIndex, read_runs, read_suite_index, write_suite_index
-from results.tables.methods import methods_table, peers_table
+from results.tables.methods import methods_table
+from results.tables.peers import peers_table
 from results.tables.render import Table, to_csv, to_markdown
 from results.tables.run import suite_table
 from results.tables.sweep import sweep_table

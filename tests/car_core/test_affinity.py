@@ -12,9 +12,11 @@ from helpers.tiny_clip import photo, tiny_clip
 from oracles.literal_car import affinity_of, box_of, in_double, spread_cam, trunk_of
 from scipy import ndimage
 
-from car_core import CaR, CaRConfig
+from car_core import CaRConfig
+from car_core.models.text_encoder import TextEncoder
 from car_core.models.vit_blocks import block_with_attention
 from car_core.proposal.affinity import box_mask, propagate, sinkhorn_normalize
+from car_core.proposal.generator import ProposalGenerator
 from car_core.proposal.trunk import ProposalTower
 
 FloatArray = npt.NDArray[np.float32]
@@ -70,9 +72,9 @@ def test_spread_equals_boxed_columns_of_the_affinity(height: int, width: int, la
 def test_attention_is_the_mean_of_the_last_eight_blocks(config: dict[str, Any], size: tuple[int, int]) -> None:
     """W from explicit heads, one at a time, of every block; D as CaR holds it."""
     model, image = tiny_clip(3, **config), photo(*size)
-    car = CaR(CaRConfig(positional_half=False), proposal_clip=model, classifier_clip=model)
+    f = ProposalGenerator(model, TextEncoder(model, role="f"), CaRConfig(profile="paper"), torch.device("cpu"))
     literal = trunk_of(in_double(model), image, positional_half=False)
-    [encoded] = car._proposal.encode([image], [{}])
+    [encoded] = f.encode([image], [{}])
     assert encoded.grid == literal.grid
     assert encoded.affinity_root is not None
     normed = model.visual.transformer.resblocks[-1].ln_1(literal.tokens.float())

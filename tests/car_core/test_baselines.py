@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from helpers.hub import serve_hub
 from helpers.tiny_clip import photo, tiny_clip
 from oracles import literal_baselines as literal
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from car_core import CaR, CaRConfig, ConfigError, ImageError, ModelError, QueryError
 from car_core.baselines import BASELINES, load_baseline
@@ -78,7 +79,7 @@ def test_proxyclips_features_equal_the_literal_attention(patch: int, beta: float
     pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     config = ProxyCLIPConfig(beta=beta)
     made = ProxyCLIPSegmenter(config, clip=tiny_clip(), dino=DinoTrunk(tiny_dino(patch)))
-    found, grid = made.patch_features(pixels)
+    found, grid = made.patch_features(pixels, pixels, None)
     assert grid == (64 // patch, 64 // patch)
     for image, features in zip(pixels, found, strict=True):
         expected = literal.proxy_features(tiny_clip(), tiny_dino(patch), image, beta, config.gamma)
@@ -93,14 +94,14 @@ def test_a_flat_window_of_proxyclip_has_numbers() -> None:
 
 @pytest.mark.parametrize("patch", [8, 16])
 def test_proxyclip_pads_windows_on_all_sides_to_multiples_of_56(patch: int) -> None:
-    made = ProxyCLIPSegmenter(ProxyCLIPConfig(), clip=tiny_clip(), dino=DinoTrunk(tiny_dino(patch)))
+    made = ProxyCLIPSegmenter(ProxyCLIPConfig(templates=("{}",)), clip=tiny_clip(), dino=DinoTrunk(tiny_dino(patch)))
     assert (made.config.short_side, made.config.crop, made.config.stride) == (96, 96, 32)
     assert made.segment(photo(50, 61), QUERIES).label_map.shape == (50, 61)
     windows = torch.randn(1, 3, 96, 61, generator=torch.Generator().manual_seed(0))
     words = F.normalize(torch.randn(4, 32, generator=torch.Generator().manual_seed(1)), dim=-1)
     whole = torch.zeros(1, 3, 112, 112)
     whole[..., 8:104, 25:86] = windows  # 16 and 51 more: 8 and 25 of them before
-    features, grid = made.patch_features(whole)
+    features, grid = made.patch_features(whole, windows, words)
     assert grid == (112 // patch, 112 // patch)
     maps = F.interpolate((features @ words.T).mT.unflatten(-1, grid), size=(112, 112), mode="bilinear")
     torch.testing.assert_close(made.window_cosines(windows, words), maps[..., 8:104, 25:86])
@@ -112,13 +113,13 @@ def test_windows_of_partial_patches_are_cut_or_padded() -> None:
     words = F.normalize(torch.randn(3, 32, generator=torch.Generator().manual_seed(1)), dim=-1)
     for method in ("sclip", "naclip", "resclip", "sc-clip"):
         made = segmenter(method)
-        features, grid = made.patch_features_for(windows[..., :32], windows, words)
+        features, grid = made.patch_features(windows[..., :32], windows, words)
         assert grid == (4, 2)
         maps = F.interpolate((features @ words.T).mT.unflatten(-1, grid), size=(64, 45), mode="bilinear")
         torch.testing.assert_close(made.window_cosines(windows, words), maps)
     made, whole = segmenter("clearclip"), torch.zeros(2, 3, 64, 48)
     whole[..., 1:46] = windows
-    features, grid = made.patch_features(whole)
+    features, grid = made.patch_features(whole, windows, words)
     maps = F.interpolate((features @ words.T).mT.unflatten(-1, grid), size=(64, 48), mode="bilinear")
     torch.testing.assert_close(made.window_cosines(windows, words), maps[..., 1:46])
 
@@ -207,14 +208,11 @@ def test_a_trunk_whose_weights_do_not_fit_is_refused(change: Any, said: str, tmp
 def test_a_published_trunk_is_read_without_its_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trunk, record = load_dino("vit_tiny_patch16_224", "random:1")
     head = {"head.weight": torch.ones(1000, 192), "head.bias": torch.ones(1000)}
-    save_file({**trunk._model.state_dict(), **head}, tmp_path / "model.safetensors")
-    asked = []
-    monkeypatch.setattr(
-        "car_core.baselines.dino.fetch_file", lambda *found: asked.append(found[0]) or tmp_path / "model.safetensors"
-    )
-    _, published = load_dino("vit_tiny_patch16_224", "timm")
-    assert (published.sha256, published.trained) == (record.sha256, True)
-    assert asked == ["timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k"]
+    with serve_hub(tmp_path, monkeypatch) as hub:
+        published = "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k/model.safetensors"
+        hub.files[published] = save({**trunk._model.state_dict(), **head})
+        _, found = load_dino("vit_tiny_patch16_224", "timm")
+    assert (found.sha256, found.trained) == (record.sha256, True)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +235,7 @@ def test_a_trunk_that_is_not_there_is_one_line(name: str, weights: str, message:
 @pytest.mark.parametrize("method", ATTENTION)
 def test_patch_features_equal_the_literal_attention(method: str) -> None:
     pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    found, grid = segmenter(method).patch_features(pixels)
+    found, grid = segmenter(method).patch_features(pixels, pixels, None)
     assert grid == (4, 4)
     for image, features in zip(pixels, found, strict=True):
         expected = literal.features(method, tiny_clip(), image)
@@ -246,8 +244,8 @@ def test_patch_features_equal_the_literal_attention(method: str) -> None:
 
 def test_methods_differ_and_naclip_without_neighbors_is_another() -> None:
     pixels = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    found = [segmenter(method).patch_features(pixels)[0] for method in ATTENTION]
-    found.append(segmenter("naclip", gaussian_std=0.01).patch_features(pixels)[0])
+    found = [segmenter(method).patch_features(pixels, pixels, None)[0] for method in ATTENTION]
+    found.append(segmenter("naclip", gaussian_std=0.01).patch_features(pixels, pixels, None)[0])
     for i, features in enumerate(found):
         assert all((features - other).abs().max() > 1e-3 for other in found[:i])
 
@@ -259,7 +257,7 @@ def test_plain_clip_is_the_tower_as_it_is() -> None:
     visual(pixels)
     handle.remove()
     expected = F.normalize(visual.ln_post(seen[0][:, 1:]) @ visual.proj, dim=-1)
-    torch.testing.assert_close(segmenter("clip").patch_features(pixels)[0], expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(segmenter("clip").patch_features(pixels, pixels, None)[0], expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["sclip", "naclip"])
@@ -405,11 +403,11 @@ def test_clip_es_is_car_without_recurrence(crf: CRFConfig | None, cam_template: 
 @pytest.mark.parametrize("method", sorted(set(BASELINES) - {"sam3"}))  # which has no CLIP: test_sam3
 def test_a_batch_changes_nothing_and_input_is_checked(method: str) -> None:
     settings = {"background": ("sky",), **({} if method == "clip-es" else {"templates": ("{}",)})}
-    found = segmenter(method, **settings)
+    found, one_by_one = segmenter(method, **settings), segmenter(method, **settings)
     images = [photo(40, 60), photo(90, 33, 1)]
     batch = found.segment_batch(images, [QUERIES, QUERIES[:1]])
     for image, queries, one in zip(images, [QUERIES, QUERIES[:1]], batch, strict=True):
-        alone = segmenter(method, **settings).segment(image, queries)
+        alone = one_by_one.segment(image, queries)
         np.testing.assert_array_equal(one.label_map, alone.label_map)
         np.testing.assert_array_equal(one.scores, alone.scores)
         assert one.masks.shape == (len(queries), *image.shape[:2])

@@ -20,9 +20,20 @@ def car(**fields: Any) -> CaR:
     texts = {"background": ("sky", "water"), "templates": ("a photo of a {}.", "This is a {}")}
     if fields.get("mode") == "referring":
         texts["templates"] = ()
+    return CaR(CaRConfig(**{"theta": 0.2, "lambda_": 0.3, **texts, **fields}), **models())
+
+
+def models() -> dict[str, Any]:
+    """Those of `car`."""
     f = tiny_clip(5, patch=16, layers=10, logit_scale=10.0)
-    g = tiny_clip(3, patch=14, image_size=56, layers=3, embed_dim=48)
-    return CaR(CaRConfig(**{"theta": 0.2, "lambda_": 0.3, **texts, **fields}), proposal_clip=f, classifier_clip=g)
+    return {"proposal_clip": f, "classifier_clip": tiny_clip(3, patch=14, image_size=56, layers=3, embed_dim=48)}
+
+
+def set_batcher(car: CaR, batcher: MicroBatcher, *, trunk_only: bool = False) -> None:
+    """For both encoders."""
+    car.trunk_batcher.size, car.trunk_batcher.shared = batcher.size, batcher.shared
+    if not trunk_only:
+        car.classifier_batcher = MicroBatcher(batcher.size, shared=batcher.shared)
 
 
 def assert_equal(found: Segmentation, expected: Segmentation) -> None:
@@ -58,9 +69,9 @@ def test_batched_equals_one_by_one(profile: Any, mode: Any, batcher: MicroBatche
     images = [photo(*size, seed) for seed, (size, _) in enumerate(BATCH)]
     queries = [[WORDS[(seed + i) % 7] for i in range(n)] for seed, (_, n) in enumerate(BATCH)]
     alone_car, batch_car = car(profile=profile, mode=mode), car(profile=profile, mode=mode)
-    alone_car._proposal.batcher = batcher
+    set_batcher(alone_car, batcher, trunk_only=True)
     alone = [alone_car.segment(image, texts, trace=True) for image, texts in zip(images, queries, strict=True)]
-    batch_car.classifier_batcher = batch_car._proposal.batcher = batcher
+    set_batcher(batch_car, batcher)
     together = batch_car.segment_batch(images, queries, trace=True)
     backwards = batch_car.segment_batch(images[::-1], queries[::-1], trace=True)[::-1]
     if profile == "paper" or mode == "referring":
@@ -76,7 +87,7 @@ def test_order_and_neighbors_do_not_change_a_bit(batcher: MicroBatcher) -> None:
 
     def segment(numbers: list[int]) -> list[Segmentation]:
         fresh = car()
-        fresh.classifier_batcher = fresh._proposal.batcher = batcher
+        set_batcher(fresh, batcher)
         return fresh.segment_batch([images[i] for i in numbers], [queries[i] for i in numbers], trace=True)
 
     images = [photo(52, 76, seed) for seed in range(3)]

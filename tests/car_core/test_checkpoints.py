@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.hub import closed, use_hub
 from helpers.tiny_clip import clip_config, tiny_clip
 from safetensors.torch import save_file
 
@@ -355,21 +356,16 @@ def test_a_tag_is_no_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     (tmp_path / "openai").mkdir()
     (tmp_path / "openai" / "model.safetensors").touch()
-    fetched: list[str] = []
-
-    def fetch(tag: Any, title: str) -> Path:
-        fetched.append(title)
-        raise OSError
-
-    monkeypatch.setattr("car_core.models.weights.fetch", fetch)
-    with pytest.raises(ModelError, match="neither in open_clip's cache nor can it be downloaded"):
+    use_hub(closed(), tmp_path / "hub", monkeypatch)
+    with pytest.raises(ModelError, match="weights: ViT-B-32 'openai' is neither in open_clip's cache nor can it be"):
         load_clip("ViT-B-32", "openai", role="proposal", device="cpu")
-    assert fetched == ["openai weights of ViT-B-32"]
 
 
 @pytest.mark.parametrize("name", ["ViT-B-16-SigLIP", "roberta-ViT-B-32"])
-def test_other_towers_are_refused_before_anything_is_fetched(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("car_core.models.weights.fetch", pytest.fail)
+def test_other_towers_are_refused_before_anything_is_fetched(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_hub(closed(), tmp_path, monkeypatch)
     tag = open_clip.list_pretrained_tags_by_model(name)[0]
     with pytest.raises(
         ModelError, match=f"proposal: model {name}: expected CLIP's own towers, found (vision|text)_cfg"

@@ -218,22 +218,22 @@ def test_crf_sees_the_configured_image(crf_image: Any, monkeypatch: pytest.Monke
 
 
 def corner_photos() -> list[npt.NDArray[np.uint8]]:
-    """Two images of the miniature, and a real photo at half its size where there is one."""
+    """Two images of the miniature, and a real photo at a third of its size where there is one."""
     voc = sorted((embedded_root() / "VOCdevkit/VOC2012/JPEGImages").glob("*.jpg"))[:2]
     shared = Path(__file__).parents[2].parent / "shared/realdata/VOCdevkit"
     real = sorted(shared.glob("**/JPEGImages/*.jpg"))[:1]
     opened = [Image.open(path).convert("RGB") for path in [*voc, *real]]
-    return [np.asarray(image if max(image.size) < 400 else image.reduce(2)) for image in opened]
+    return [np.asarray(image if max(image.size) < 400 else image.reduce(3)) for image in opened]
 
 
 @pytest.mark.parametrize("crf_image", ["rgb", "bgr_minus_mean"])
 def test_the_lattice_in_torch_agrees_with_pydensecrf(crf_image: str) -> None:
-    for image in corner_photos():
+    for image in corner_photos() if crf_image == "rgb" else corner_photos()[:1]:
         seen = CRF_IMAGES[crf_image](image)
         probabilities = label_probabilities(soft_maps(3, *image.shape[:2]), 1.0)
         energies = unary_energies(probabilities)
         expected = by_pydensecrf(seen, 4, CRFConfig())(energies)
-        infer = lattice.MeanField.for_image(seen, CRFConfig())
+        infer = lattice.by_torch(seen, 4, CRFConfig())
         found = infer(energies)
         assert (expected != probabilities.argmax(0).ravel()).mean() > 0.01  # the CRF does something here
         assert (found == expected).mean() > 0.995

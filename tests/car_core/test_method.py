@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.tiny_clip import photo
-from test_batch import WORDS, car
+from test_batch import WORDS, car, models
 
 from car_core import CaR, Segmentation
 from car_core.classifier.similarity import similarity_matrix
@@ -73,10 +73,9 @@ def test_the_page_is_what_the_engine_runs(profile: Any, mode: Any, fields: dict[
     trace = profile == "paper"
     made = car(profile=profile, mode=mode, **fields)
     made.classifier_batcher = MicroBatcher(1, shared=False)
-    models = {"proposal_clip": made._proposal_text._model, "classifier_clip": made._classifier_text._model}
     images, queries = [photo(52, 76), photo(33, 40, 1)], [WORDS[:5], WORDS[2:4]]
     together = made.segment_batch(images, queries, trace=trace)
     for image, texts, batched in zip(images, queries, together, strict=True):
-        plain = segment_plainly(made, models, image, texts, trace)
+        plain = segment_plainly(made, models(), image, texts, trace)
         assert_same_bits(made.segment(image, texts, trace=trace), plain)
         assert_same_bits(batched, plain)

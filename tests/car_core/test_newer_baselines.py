@@ -75,7 +75,7 @@ def test_features_of_sc_clip_equal_the_literal_restatement() -> None:
     config = BASELINES["sc-clip"].config(templates=("{}",), neighbors=5, outliers=0.2)  # type: ignore[call-arg]
     made = BASELINES["sc-clip"].segmenter(config, clip=tiny_clip())
     with torch.inference_mode():
-        found, _ = made.patch_features(tower_input())
+        found, _ = made.patch_features(tower_input(), tower_input(), None)
         # Of four blocks, 9, 4 and 4 to 10 of twelve are the third, the first, and the first to the third.
         expected = literal.sc_features(tiny_clip(), tower_input()[0], config, similar=3, low=1, levels=range(1, 4))
     torch.testing.assert_close(found[0].double(), expected, rtol=0, atol=5e-5)
@@ -86,9 +86,10 @@ def test_features_of_resclip_equal_the_literal_restatement() -> None:
     config = BASELINES["resclip"].config(templates=("{}",), first_threshold=0.3, cross_share=0.3)  # type: ignore[call-arg]
     made = BASELINES["resclip"].segmenter(config, clip=clip)
     with torch.inference_mode():
-        first, _ = made.patch_features(pixels)
+        plain = BASELINES["naclip"].segmenter(BASELINES["naclip"].config(), clip=clip)
+        first, _ = plain.patch_features(pixels, pixels, None)
         words = torch.nn.functional.normalize(first[0, ::4] - first[0].mean(dim=0), dim=1)
-        found, _ = made.patch_features_for(pixels, pixels, words)
+        found, _ = made.patch_features(pixels, pixels, words)
         # Of four blocks, 6 to 9 of twelve are the second and the third.
         expected = literal.res_features(clip, pixels[0], words, config, range(2, 4))
     torch.testing.assert_close(found[0].double(), expected, rtol=0, atol=5e-5)
@@ -155,7 +156,7 @@ def test_pixels_are_joined_by_color_within_the_radius() -> None:
 @pytest.mark.parametrize("size", [(40, 61), (3, 200), (1, 1)])
 def test_whole_methods_on_odd_images(method: str, settings: dict[str, Any], size: tuple[int, int]) -> None:
     known = BASELINES[method]
-    made = known.segmenter(known.config(templates=("{}",), **settings), clip=tiny_clip())  # type: ignore[call-arg]
+    made = known.segmenter(known.config(templates=("{}",), background=("sky",), **settings), clip=tiny_clip())  # type: ignore[call-arg]
     found = made.segment(photo(*size), QUERIES)
     assert found.label_map.shape == size
     assert np.isfinite(found.scores).all()
@@ -169,7 +170,8 @@ def trunk(name: str = "vit_tiny_patch16_224") -> DinoTrunk:
 
 @pytest.mark.parametrize(("pixels", "background"), [(False, ()), (False, ("grass",)), (True, ("grass",))])
 def test_lposs_whole(pixels: bool, background: tuple[str, ...]) -> None:
-    config = LPOSSConfig(templates=("{}",), pixels=pixels, background=background, nearest=20)
+    small: dict[str, Any] = {"short_side": 32, "nearest": 20, "radius": 3}
+    config = LPOSSConfig(templates=("{}",), pixels=pixels, background=background, **small)
     made = LPOSSSegmenter(config, clip=tiny_clip(), dino=trunk())
     found = made.segment(photo(30, 41), QUERIES)
     assert found.label_map.shape == (30, 41)
@@ -177,12 +179,12 @@ def test_lposs_whole(pixels: bool, background: tuple[str, ...]) -> None:
     assert made.segment(photo(2, 90), QUERIES).label_map.shape == (2, 90)
 
 
-def test_lposs_pads_windows_of_thin_images_with_black(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lposs_pads_windows_of_thin_images_with_black() -> None:
     made = LPOSSSegmenter(LPOSSConfig(templates=("{}",), nearest=20), clip=tiny_clip(), dino=trunk())
     seen: list[torch.Tensor] = []
-    nodes = made.nodes
-    monkeypatch.setattr(made, "nodes", lambda windows, words: (seen.append(windows), nodes(windows, words))[1])
+    handle = made.visual.conv1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     made.segment(np.full((2, 90, 3), 200, np.uint8), QUERIES)
+    handle.remove()
     mean, std = (torch.tensor(values)[:, None] for values in made.normalization)
     height = made.resized(np.zeros((2, 90, 3), np.uint8)).shape[0]
     colors = (seen[0][0] * std[..., None] + mean[..., None]) * 255

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from helpers.tiny_clip import photo, tiny_clip
-from test_batch import WORDS
+from test_batch import WORDS, set_batcher
 from torch import nn
 
 from car_core import CaR, CaRConfig, ModelError
@@ -85,7 +85,7 @@ def test_order_and_neighbors_do_not_change_a_bit(batcher: MicroBatcher) -> None:
 
     def segment(numbers: list[int]) -> list[Any]:
         fresh = car("bfloat16")
-        fresh.classifier_batcher = fresh._proposal.batcher = batcher
+        set_batcher(fresh, batcher)
         return fresh.segment_batch([images[i] for i in numbers], [queries[i] for i in numbers], trace=True)
 
     expected = segment([0, 1, 2])

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from helpers.hub import serve_hub
 from helpers.tiny_clip import photo
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -209,29 +207,29 @@ def test_a_batch_changes_nothing(model: Any, one_mask: bool) -> None:
     assert (both.label_map == together[0].label_map).mean() > 0.999
 
 
-def test_an_image_and_a_text_are_encoded_once(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = {"get_vision_features": 0, "get_text_features": 0}
-    for name in counts:
-        original = getattr(model, name)
-
-        def counted(*args: Any, name: str = name, original: Any = original, **more: Any) -> Any:
-            counts[name] += 1
-            return original(*args, **more)
-
-        monkeypatch.setattr(model, name, counted)
+def test_an_image_and_a_text_are_encoded_once(model: Any) -> None:
+    counts, handles = Counter[str](), []
+    for name in ("vision_encoder", "text_encoder"):
+        count = lambda *_, name=name: counts.update([name])  # noqa: E731
+        handles.append(getattr(model, name).register_forward_pre_hook(count))
     made = segmenter(model)
     for image in (photo(20, 30), photo(20, 30).copy(), photo(20, 30, 1)):
         made.segment(image, QUERIES)
-    assert counts == {"get_vision_features": 2, "get_text_features": 3}
+    for handle in handles:
+        handle.remove()
+    assert counts == {"vision_encoder": 2, "text_encoder": 3}
 
 
-def test_the_image_is_what_transformers_makes_of_it(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    got, real = [], model.get_vision_features
-    monkeypatch.setattr(model, "get_vision_features", lambda pixels: (got.append(pixels), real(pixels))[1])
+def test_the_image_is_what_transformers_makes_of_it(model: Any) -> None:
+    got: list[torch.Tensor] = []
+    handle = model.vision_encoder.register_forward_pre_hook(
+        lambda _, inputs, named: got.append(named["pixel_values"] if named else inputs[0]), with_kwargs=True
+    )
     for image in (photo(300, 200), photo(31, 99), photo(1, 1)):
         next(segmenter(model).find(image, ["cat"], {}))
         np.testing.assert_allclose(got[-1], seen(image), rtol=0, atol=2 / 255 + 1e-6)  # a level of 8 bits
         assert float((got[-1] - seen(image)).abs().mean()) < 1e-3
+    handle.remove()
 
 
 def test_a_long_sentence_is_cut_as_by_the_authors_tokenizer(model: Any) -> None:
@@ -327,39 +325,12 @@ def test_a_transformers_without_sam_3_is_told_the_version(name: str, monkeypatch
     refused(name, r"^sam3: expected transformers >= 5\.0, found 4\.57\.6; pip install -U 'car-eval\[sam\]'$")
 
 
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, int]]:
-    """A hub that refuses every file, with the status that the test sets."""
-    answer = {"status": 403}
-
-    class Refusal(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(answer["status"])
-            self.send_header("X-Error-Code", "GatedRepo")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        do_HEAD = do_GET  # noqa: N815 (of http.server)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusal)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    template = f"http://127.0.0.1:{server.server_port}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    yield answer
-    server.shutdown()
-    server.server_close()
-
-
 @pytest.mark.parametrize("status", [401, 403])
-def test_gated_weights_say_what_to_do(status: int, hub: dict[str, int]) -> None:
-    hub["status"] = status
-    refused(
-        "org/gated-sam3",
-        rf"^sam3: .* at 'org/gated-sam3', found: weights that the hub does not give out \({status}\): accept their "
-        r"license at https://huggingface\.co/org/gated-sam3 and log in \(hf auth login\)$",
-    )
+def test_gated_weights_say_what_to_do(status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve_hub(tmp_path, monkeypatch) as hub:
+        hub.refusal = status
+        refused(
+            "org/gated-sam3",
+            rf"^sam3: .* at 'org/gated-sam3', found: weights that the hub does not give out \({status}\): accept their "
+            r"license at https://huggingface\.co/org/gated-sam3 and log in \(hf auth login\)$",
+        )

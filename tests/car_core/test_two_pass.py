@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers.prompts import draw_prompts
 from helpers.tiny_clip import photo, tiny_clip
 
 from car_core import CaR, CaRConfig, ImageError, QueryError, Segmentation
-from car_core import car as car_module
-from car_core.classifier.visual_prompts import PromptCanvas
 
 THINGS = ["cat", "a red car", "old bicycle"]
 STUFF = ["blue sky", "grass"]
@@ -54,11 +50,13 @@ def test_two_passes_equal_two_runs(profile: Any, stuff_prompts: Any, recurrence:
     assert len(joined.steps) == len(things.steps) + len(stuff.steps)
     for step, expected in zip(joined.steps, things.steps, strict=False):
         assert (step.queries, step.kept) == (expected.queries, expected.kept)
+        np.testing.assert_array_equal(step.prompted, expected.prompted)
     for step, expected in zip(joined.steps[len(things.steps) :], stuff.steps, strict=True):
         assert step.queries == tuple(i + len(THINGS) for i in expected.queries)
         assert step.kept == tuple(i + len(THINGS) for i in expected.kept)
         assert step.proposals is not None
         np.testing.assert_allclose(step.proposals, expected.proposals, atol=1e-5)
+        np.testing.assert_array_equal(step.prompted, expected.prompted)
 
     assert joined.label_map.dtype == np.int32
     for y in range(52):
@@ -74,45 +72,6 @@ def test_things_lie_over_stuff_whatever_the_scores() -> None:
     assert (thing_pixels & stuff_pixels).any(), "the case has both on some pixel"
     assert (found.label_map[thing_pixels] <= 3).all()
     assert (found.label_map[stuff_pixels & ~thing_pixels] > 3).all()
-
-
-@pytest.mark.parametrize(
-    ("thing_background", "expected"), [("stuff", ("blue sky", "grass")), ("common", ("water", "street"))]
-)
-def test_background_of_each_pass(
-    thing_background: Any, expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The thing pass: the stuff names or the common list; the stuff pass: the thing names."""
-    seen: list[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = []
-    original = car_module.recurrence
-
-    def spy(canvas: Any, queries: Any, *rest: Any, background: Any, **options: Any) -> Any:
-        seen.append((tuple(queries), tuple(background), canvas.prompts))
-        return original(canvas, queries, *rest, background=background, **options)
-
-    monkeypatch.setattr(car_module, "recurrence", spy)
-    model = car(thing_background=thing_background, prompts=("circle",), stuff_prompts=("gray",))
-    model.segment_two_pass(photo(40, 50), THINGS, STUFF)
-    assert set(seen) == {(tuple(THINGS), expected, ("circle",)), (tuple(STUFF), tuple(THINGS), ("gray",))}
-
-
-def test_stuff_prompts_are_drawn_in_the_stuff_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[tuple[str, ...]] = []
-    original = PromptCanvas.draw
-
-    def spy(canvas: PromptCanvas, mask: Any) -> Any:
-        drawn.append(canvas.prompts)
-        expected = original(canvas, mask)
-        with monkeypatch.context() as patch:
-            patch.setattr(PromptCanvas, "draw", original)
-            np.testing.assert_array_equal(expected, draw_prompts(canvas.image, mask, canvas.prompts, "bgr"))
-        return expected
-
-    monkeypatch.setattr(PromptCanvas, "draw", spy)
-    model = car(recurrence="once", prompts=("blur", "circle"), stuff_prompts=("blur", "gray"))
-    model.segment_two_pass(photo(40, 50), THINGS, STUFF)
-    # Equal masks are drawn once.
-    assert [prompts for prompts, _ in itertools.groupby(drawn)] == [("blur", "circle"), ("blur", "gray")]
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.hub import closed, use_hub
+from helpers.loopback import serve
 from helpers.tiny_clip import clip_config, photo, tiny_clip
 from safetensors.torch import save_file
 
 from car_core import CaR, CaRConfig, ModelError
-from car_core.models import weights as weights_module
 from car_core.models.clip import normalization_of, open_clip
 from car_core.models.weights import load_clip, read_architecture
 
@@ -108,6 +109,10 @@ def test_missing_file(tmp_path: Path, config_json: str) -> None:
     with pytest.raises(ModelError, match="expected a file at") as refusal:
         load(config_json, path)
     assert str(path) in str(refusal.value)
+    other = tmp_path / "other.json"  # of a model that cannot be built: the file is looked for first
+    other.write_text(json.dumps({**CONFIG, "embed_dim": "large"}))
+    with pytest.raises(ModelError, match="expected a file at"):
+        load(other, path)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
@@ -308,13 +313,8 @@ def test_tag_of_a_config_file_is_refused(config_json: str) -> None:
         load(config_json, "openai")
 
 
-@pytest.mark.parametrize("error", [OSError("no route to host"), RuntimeError("offline"), ConnectionError("refused")])
-def test_tag_without_network(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any, **__: Any) -> str:
-        raise error
-
-    monkeypatch.setattr(weights_module, "fetch", fail)
-    monkeypatch.setattr(weights_module, "_build", lambda *_: pytest.fail("no model is built before its file is had"))
+def test_tag_without_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_hub(closed(), tmp_path, monkeypatch)
     with pytest.raises(ModelError) as refusal:
         load("ViT-B-16", "openai")
     message = str(refusal.value)
@@ -322,9 +322,21 @@ def test_tag_without_network(error: Exception, monkeypatch: pytest.MonkeyPatch) 
         "ViT-B-16",
         "'openai'",
         "open_clip's cache",
+        "(ConnectionError)",
         "pass the file as proposal_weights, with proposal_model=",
     ):
         assert said in message
+
+
+def test_a_download_that_came_out_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """open_clip compares the file with the digest in its name."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with serve() as server:
+        server.files["mlfoundations/vit-00000000.pt"] = b"weights"
+        tags = {"mine": {"url": server.url("mlfoundations/vit-00000000.pt")}}
+        monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "ViT-B-32", tags)
+        with pytest.raises(ModelError, match=r"^weights: ViT-B-32 'mine' is neither .* downloaded .* \(RuntimeError\)"):
+            load("ViT-B-32", "mine")
 
 
 @pytest.mark.parametrize("quick_gelu", [True, False])
@@ -333,12 +345,13 @@ def test_activation_is_that_of_the_tag(
     quick_gelu: bool, in_config: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights trained with the other GELU load without a complaint and give other figures: the tag decides."""
-    path = tmp_path / "downloaded.safetensors"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / ".cache" / "clip" / "downloaded.safetensors"
+    path.parent.mkdir(parents=True)
     save_file(state(), path)
-    tag = {"quick_gelu": quick_gelu, "url": "https://example.org/weights", "mean": (0.1, 0.2, 0.3)}
-    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda model, name: tag)
-    monkeypatch.setattr(weights_module, "fetch", lambda found, title: path)
-    monkeypatch.setattr(open_clip, "get_model_config", lambda name: {**CONFIG, "quick_gelu": in_config})
+    tag = {"quick_gelu": quick_gelu, "url": "https://example.org/downloaded.safetensors", "mean": (0.1, 0.2, 0.3)}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "ViT-Tiny", {"trained": tag})
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-Tiny", {**CONFIG, "quick_gelu": in_config})
     model, record = load("ViT-Tiny", "trained")
     activations = {type(block.mlp.gelu).__name__ for block in model.visual.transformer.resblocks}
     assert activations == {"QuickGELU" if quick_gelu else "GELU"}

@@ -14,6 +14,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from dataset_adapters import SampleError, load
+from dataset_adapters.base.index import ensure_index
+from dataset_adapters.benchmarks.mevis import MevisAdapter
 from dataset_adapters.prepare import check, find_preparation
 
 
@@ -165,12 +167,14 @@ def test_video_without_masks_has_empty_targets_of_frame_size(tree: MevisTree) ->
         tree.load()[positions[1]]
 
 
-def test_a_file_that_is_lost_while_it_is_read_is_named(tree: MevisTree, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lost(path: Path) -> Any:
-        raise FileNotFoundError(2, "No such file or directory", str(path))
+def test_a_file_that_is_lost_before_it_is_read_is_named(tree: MevisTree) -> None:
+    class Losing(MevisAdapter):
+        def rows(self, root: Path, split: str | Path) -> Any:
+            (tree.split / "mask_dict.json").unlink()
+            return super().rows(root, split)
 
-    monkeypatch.setattr("dataset_adapters.benchmarks.mevis.read_json", lost)
-    assert refused(tree.load) == f"{tree.split / 'mask_dict.json'}: expected a file, found nothing"
+    found = refused(lambda: ensure_index(Losing(), tree.split.parent, "valid_u", tree.cache))
+    assert found == f"{tree.split / 'mask_dict.json'}: expected a file, found nothing"
 
 
 def test_check_counts_videos_and_frames(tree: MevisTree) -> None:

@@ -126,7 +126,7 @@ def test_missing_files_are_named(tree: DavisTree) -> None:
     assert "expected the frames of goat (*.jpg), found none" in refused(tree.load)
     (tree.root / "davis_text_annotations").rename(tree.root / "elsewhere")
     assert refused(tree.load) == (
-        f"{tree.root}: expected davis_text_annotations/Davis17_annot1.txt, ..., or "
+        f"data_root: {tree.root}: expected davis_text_annotations/Davis17_annot1.txt, ..., or "
         "meta_expressions/valid/meta_expressions.json, found nothing of the kind"
     )
 

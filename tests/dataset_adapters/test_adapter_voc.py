@@ -111,7 +111,6 @@ def test_split_by_name_or_by_path(voc, tmp_path: Path) -> None:
 def test_unknown_name(voc) -> None:
     assert "did you mean voc20 or voc21?" in refused(lambda: voc.load("voc2"))
     assert "found 'imagenet'" in refused(lambda: voc.load("imagenet"))
-    assert "expected one of released, dataset, found 'clean'" in refused(lambda: voc.load(names="clean"))
 
 
 def test_missing_split_lists_the_splits(voc) -> None:

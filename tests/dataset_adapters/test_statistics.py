@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
 from dataset_adapters import embedded_root, load
+from dataset_adapters.prepare import check, find_preparation
 from dataset_adapters.statistics import TargetStatistics, describe, describe_labels
 from evaluation.cli.app import app
 
@@ -59,8 +61,8 @@ def painted(coco: COCO, image_id: int) -> np.ndarray:
     return labels
 
 
-@pytest.mark.parametrize("root", ROOTS)
-def test_coco_object_statistics_equal_pycocotools(root: Path, tmp_path: Path) -> None:
+def test_coco_object_statistics_equal_pycocotools(tmp_path: Path) -> None:
+    root = embedded_root()
     coco = COCO(str(root / "coco/annotations/instances_val2017.json"))
     instances = [painted(coco, image_id) for image_id in coco.imgs]
     agrees(statistics_of("coco-object", root, tmp_path, source="instances"), instances)
@@ -152,13 +154,17 @@ def test_check_shows_the_labels_of_every_data_set(tmp_path: Path, name: str, ada
         assert "fault: grefcoco, split" not in result.stdout
 
 
-@pytest.mark.parametrize(("n_val", "faults"), [(5104, 0), (5105, 0), (5103, 1)])
-def test_either_known_number_of_context_images_is_whole(context: ContextTree, n_val: int, faults: int) -> None:
+@pytest.mark.parametrize("name", ["context", "pc459"])
+def test_either_known_number_of_context_images_is_whole(context: ContextTree, name: str) -> None:
     context.write_mats()
-    context.write_split([str(n) for n in range(n_val)])
-    for name in ("context", "pc459"):
-        found = CliRunner().invoke(app, ["data", "check", name, f"--root={context.parent}", "--decode=0"]).stdout
-        assert found.count(f"expected 5105 or 5104 images, found {n_val}") == faults
+    entry = find_preparation(name)
+    assert {split.expected for split in entry.splits if split.split == "val"} == {(5105, 5104)}
+    few = replace(entry, splits=tuple(replace(split, expected=(3, 2)) for split in entry.splits))
+    for n_val, n_faults in ((1, 1), (2, 0), (3, 0)):
+        context.write_split(list(context.raw)[:n_val])
+        lines: list[str] = []
+        check(few, context.parent, lines.append, n_decoded=0)
+        assert sum(line.endswith(f"expected 3 or 2 images, found {n_val}") for line in lines) == n_faults
 
 
 def test_check_of_one_source(coco: object) -> None:

@@ -16,7 +16,6 @@ from helpers.made_trees import write_noise, write_png
 from PIL import ExifTags, Image
 
 from dataset_adapters import Dataset, DatasetError, SampleError, load
-from dataset_adapters.user_data import proof
 from dataset_adapters.user_data.proof import prove
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (4, 7, 3), dtype=np.uint8)
@@ -385,19 +384,17 @@ def test_a_part_of_the_data_need_not_have_a_class(tmp_path: Path) -> None:
     assert prove(dataset[1:])[1] == "values in the only mask: 0 background, 1 cat"
 
 
-def test_proof_reads_masks_up_to_the_limit_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proof_reads_masks_up_to_the_limit_once(tmp_path: Path) -> None:
     for n in range(7):
         write_pair(tmp_path, np.array([[0, n % 3]]), str(n))
-    monkeypatch.setattr(proof, "MOST_MASKS", 3)
     dataset = own(tmp_path)
-    lines = prove(dataset)
+    lines = prove(dataset, 3)
     assert lines[1] == "values in 3 of 7 masks: 0 background"  # 0, 3 and 6
     assert lines[2].startswith("no pixel of cat (1), dog (2) in 3 of 7 masks;")
-    monkeypatch.setattr(proof, "_look", None)
-    assert prove(dataset) == lines
-    monkeypatch.undo()
-    monkeypatch.setenv("CAR_CACHE", str(tmp_path / "cache"))
-    for kept in (tmp_path / "cache" / "mask-values").iterdir():
+    (tmp_path / "masks").rename(tmp_path / "elsewhere")
+    assert prove(dataset, 3) == lines
+    (tmp_path / "elsewhere").rename(tmp_path / "masks")
+    for kept in dataset.index_path.parents[1].glob("mask-values/*"):
         kept.write_text("{")
     assert prove(dataset)[1] == "values in the 7 masks: 0 background, 1 cat, 2 dog"
 
@@ -467,7 +464,7 @@ def test_color_masks_of_a_cell_are_read_by_color(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_named_among_those_that_are_there(voc: Any) -> None:
     (voc.root / "SegmentationClass").rename(voc.root / "Masks")
-    expected = f"{voc.root}: expected the folders JPEGImages, SegmentationClass, found no SegmentationClass"
+    expected = f"data_root: {voc.root}: expected the folders JPEGImages, SegmentationClass, found no SegmentationClass"
     assert refused(lambda: load("voc21", voc.root.parent)) == expected
 
 

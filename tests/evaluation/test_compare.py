@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -10,22 +11,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from dataset_adapters import LabelSpace
 from evaluation import evaluate
 from evaluation.analysis.compare import bootstrap_differences, compare
-from evaluation.cli import terminal
 from evaluation.cli.app import app
 from evaluation.tasks.scorer import Scorer
 from results import SampleRecord
+from results.tables.render import to_rich
 from results.tables.two_runs import (
     Change,
     Interval,
     SampleChange,
     SwitchChange,
-    _interval_note,
-    _samples,
+    comparison_head,
     comparison_tables,
 )
 
@@ -99,14 +100,7 @@ def test_what_one_run_alone_was_asked_for_is_shown() -> None:
         "weights, sam": "sam.pt 0a",
     }
     absent = [SwitchChange(name, "absent", value) for name, value in {**alone, "logit_scale": "40 (default)"}.items()]
-    made: Any = SimpleNamespace(
-        switches=(SwitchChange("query texts", "x" * 500, "y" * 500), *absent),
-        headline="miou",
-        headline_change=Change("miou", 0.5, 0.5),
-        headers=(header_of(), header_of()),
-        **dict.fromkeys(("metrics", "classes", "samples"), ()),
-        interval=None,
-    )
+    made = comparison(switches=(SwitchChange("query texts", "x" * 500, "y" * 500), *absent))
     table, *_ = comparison_tables(made, most=5)
     assert table.values("name") == [*alone, "query texts"]
     assert {len(value) for value in table.values("value_a")} == {len("absent"), 80}
@@ -126,16 +120,17 @@ def header_of(request: dict[str, Any] | None = None, **config: Any) -> Any:
     )
 
 
+def comparison(**parts: Any) -> Any:
+    """A comparison of two runs that differ in nothing else."""
+    plain = {"headline": "miou", "headline_change": Change("miou", 0.5, 0.5), "headers": (header_of(), header_of())}
+    empty = dict.fromkeys(("metrics", "switches", "classes", "samples"), ())
+    return SimpleNamespace(**{**plain, **empty, "interval": None, "n_common": 0, **parts})
+
+
 def test_compare_keeps_asked_metrics_and_heads_settings() -> None:
     metrics = tuple(Change(name, 0.1, 0.1 + i / 10) for i, name in enumerate(("miou", *"abcdef", "own/x", "own/y")))
-    made: Any = SimpleNamespace(
-        headline="miou",
-        headline_change=metrics[0],
-        metrics=metrics,
-        headers=(header_of(), header_of({"set": {"eta": 0.3}, "metrics": "own"}, eta=0.3)),
-        **dict.fromkeys(("switches", "classes", "samples"), ()),
-        interval=None,
-    )
+    longer = header_of({"set": {"eta": 0.3}, "metrics": "own"}, eta=0.3)
+    made = comparison(headline_change=metrics[0], metrics=metrics, headers=(header_of(), longer))
     _, table, *_ = comparison_tables(made, most=3)
     assert table.values("name") == ["miou", "own/x", "own/y", "a"]
     assert table.title == "Metrics (4 of 9)"
@@ -189,11 +184,10 @@ def test_the_bootstrap_is_seeded_and_paired(scorer: Scorer, make: Any) -> None:
     assert (bootstrap_differences(scorer, a, a, seed=7, resamples=50) == 0).all()
 
 
-def test_chunks_of_resamples_are_one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_of_resamples_are_one_draw() -> None:
     scorer, a, b = CASES[0][0], semantic_records(12, 4), semantic_records(12, 5)
     whole = bootstrap_differences(scorer, a, b, seed=7, resamples=50)
-    monkeypatch.setattr("evaluation.analysis.compare._CHUNK_CELLS", 40)
-    np.testing.assert_array_equal(bootstrap_differences(scorer, a, b, seed=7, resamples=50), whole)
+    np.testing.assert_array_equal(bootstrap_differences(scorer, a, b, seed=7, resamples=50, cells=40), whole)
 
 
 def car(*arguments: object) -> Result:
@@ -213,7 +207,9 @@ def test_two_runs(two_runs: tuple[Path, Path]) -> None:
     as_json(a, b)
     as_tables(a, b)
     by_exit_status(a, b)
+    on_a_screen(a, b)
     with_itself(a)
+    that_cannot_be_compared(a, b)
 
 
 def as_json(a: Path, b: Path) -> None:
@@ -246,23 +242,26 @@ def as_tables(a: Path, b: Path) -> None:
     assert everything.count("\n| ") > text.count("\n| ")
 
 
-def test_differences_fit_a_screen(two_runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(terminal, "is_terminal", lambda stream: True)
-    monkeypatch.setenv("COLUMNS", "80")
-    lines = car("compare", *two_runs).stdout.splitlines()
-    assert sum(1 + len(line) // 80 for line in lines) < 40
-    assert max(map(len, lines[4:])) <= 80
+def on_a_screen(a: Path, b: Path) -> None:
+    found = compare(a, b)
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    for table in comparison_tables(found):
+        console.print(to_rich(table, 80), *table.notes, sep="\n", end="\n\n")
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert sum(1 + len(line) // 80 for line in [*comparison_head(found), *lines]) < 40
+    assert max(map(len, lines)) <= 80
 
 
 def test_samples_show_the_classes_that_were_lost_and_gained() -> None:
     space = {"labels": ["background", "person", "cat"], "queries": ["person,people", "cat"], "query_labels": [1, 2]}
-    header = SimpleNamespace(benchmark=SimpleNamespace(label_space=space))
+    header = header_of()
+    header.benchmark.label_space = space
     samples = (
         SampleChange("x", 0.1, 0.9, kept_a=("person,people",), kept_b=("cat",)),
         SampleChange("y", 0.1, 0.8, kept_a=("cat",), kept_b=("cat",)),
         SampleChange("z", 0.1, 0.0, kept_a=("cat",), status_b="failed"),
     )
-    table = _samples(SimpleNamespace(headers=(header, header), samples=samples), (), None)  # type: ignore[arg-type]
+    *_, table = comparison_tables(comparison(headers=(header, header), samples=samples))
     assert table.values("moved") == ["-person, +cat", "the same", "failed in B"]
 
 
@@ -270,9 +269,8 @@ def test_samples_show_the_classes_that_were_lost_and_gained() -> None:
     ("n_common", "said"), [(9, "9 samples, too few"), (10, "95 % interval -1.00 to +2.00, contains 0")]
 )
 def test_few_samples_have_no_interval_in_words(n_common: int, said: str) -> None:
-    interval = Interval(-0.01, 0.02, 0.95, 100, 0)
-    found = SimpleNamespace(headline="miou", n_common=n_common, interval=interval)
-    assert said in _interval_note(found)  # type: ignore[arg-type]
+    made = comparison(n_common=n_common, interval=Interval(-0.01, 0.02, 0.95, 100, 0))
+    assert said in comparison_tables(made)[1].notes[0]
 
 
 def by_exit_status(a: Path, b: Path) -> None:
@@ -293,13 +291,12 @@ def with_itself(a: Path) -> None:
     assert "What differs" not in car("compare", a, a).stdout
 
 
-def test_runs_that_cannot_be_compared(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
-    a, b = two_runs
-    nowhere = car("compare", a, tmp_path / "nowhere")
+def that_cannot_be_compared(a: Path, b: Path) -> None:
+    nowhere, runs = car("compare", a, a.parent / "nowhere"), a.parent
     assert nowhere.exit_code == 2
     assert "not a run directory" in nowhere.stderr
-    assert f"{tmp_path}: expected a run, found a folder of 2 runs; `car runs" in car("compare", a, tmp_path).stderr
-    assert car("table", tmp_path).stderr.startswith(f"error: {tmp_path}: expected a run, found a folder of 2 runs; ")
+    assert f"{runs}: expected a run, found a folder of 2 runs; `car runs" in car("compare", a, runs).stderr
+    assert car("table", runs).stderr.startswith(f"error: {runs}: expected a run, found a folder of 2 runs; ")
     lines = (b / "samples.jsonl").read_text().splitlines()
     (b / "samples.jsonl").write_text("".join(line.replace("2007_", "2008_") + "\n" for line in lines))
     apart = car("compare", a, b)

@@ -23,6 +23,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from car_core import CaR, CaRConfig, QueryError
+from car_core.names import MINIATURE
 from evaluation.cli.app import app
 from evaluation.pictures.demo.backend import Demo, Limits, read_picture, split_phrases
 from evaluation.tasks.coco_json import CocoWriter
@@ -175,12 +176,16 @@ def test_what_cannot_be_used_is_one_line(
     assert str(photo.parent) not in answer.status
 
 
-@pytest.fixture
-def address(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The demo's server; the test fails if it asks any other machine for anything."""
+OWN_HOSTS = {"127.0.0.1", "localhost", "::1", None, b"127.0.0.1"}
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[str, list[Any]]]:
+    """The address of the demo's server, and the hosts that it asks for anything."""
     from evaluation.pictures.demo.page import serving
 
-    asked, connect, resolve = [], socket.socket.connect, socket.getaddrinfo
+    asked: list[Any] = []
+    connect, resolve = socket.socket.connect, socket.getaddrinfo
 
     def noted_connect(self: socket.socket, place: Any) -> None:
         asked.append(place[0] if isinstance(place, tuple) else "127.0.0.1")
@@ -190,11 +195,21 @@ def address(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         asked.append(host)
         return resolve(host, *more, **options)
 
-    monkeypatch.setattr(socket.socket, "connect", noted_connect)
-    monkeypatch.setattr(socket, "getaddrinfo", noted_resolve)
-    with serving(demo) as url:
-        yield url.rstrip("/")
-    assert set(asked) <= {"127.0.0.1", "localhost", "::1", None, b"127.0.0.1"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", noted_connect)
+        patch.setattr(socket, "getaddrinfo", noted_resolve)
+        with serving(Demo(CaR.from_config(CaRConfig(profile="paper"), weights=MINIATURE))) as url:
+            assert set(asked) <= OWN_HOSTS
+            yield url.rstrip("/"), asked
+
+
+@pytest.fixture
+def address(served: tuple[str, list[Any]]) -> Iterator[str]:
+    """The demo's server; the test fails if it asks any other machine for anything."""
+    url, asked = served
+    asked.clear()
+    yield url
+    assert set(asked) <= OWN_HOSTS
 
 
 def test_the_server_gives_nothing_but_its_page(address: str, photo: Path) -> None:
@@ -236,15 +251,18 @@ def test_only_the_servers_own_page_may_upload(address: str) -> None:
         assert answer.status_code == status, (name, value)
 
 
-def test_bodies_and_the_sum_of_uploads_are_bounded(address: str, demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bodies_and_the_sum_of_uploads_are_bounded(address: str) -> None:
     join = f"{address}/gradio_api/queue/join"
     assert requests.post(join, data=b"x" * 2**17, timeout=30).status_code == 413
     assert requests.post(join, data=iter([b"x" * 100]), timeout=30).status_code == 411  # chunks have no length
     several = [("files", (f"{number}.png", bytes(4 * 2**20))) for number in range(3)]
     assert requests.post(f"{address}/gradio_api/upload", files=several, timeout=60).status_code == 413
-    monkeypatch.setattr("evaluation.pictures.demo.routes.bytes_in", lambda folder: demo.limits.total_bytes)
+    full = Path(os.environ["GRADIO_TEMP_DIR"]) / "full"
+    with full.open("wb") as stream:
+        stream.truncate(Limits().total_bytes)  # sparse
     upload = requests.post(f"{address}/gradio_api/upload", files={"files": ("a.png", b"x")}, timeout=30)
     assert upload.status_code == 507
+    full.unlink()
 
 
 def test_demo_visitor_writes_no_traceback_to_the_terminal(address: str, capfd: Any) -> None:

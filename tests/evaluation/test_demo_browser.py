@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -18,6 +19,7 @@ from helpers.waiting import wait_until
 from PIL import Image
 
 from car_core import CaR, CaRConfig
+from car_core.names import MINIATURE
 from evaluation.pictures.demo.backend import Demo
 
 pytest.importorskip("gradio", reason="Gradio is not installed (make setup)")
@@ -26,16 +28,16 @@ pytestmark = needs_chromium
 HOSTILE = "</td><img src=x onerror='window.hacked = 1'><script>window.hacked = 1</script>"
 
 
-@pytest.fixture
-def open_demo(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def open_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """open_demo(width, query): the demo in a page; the test fails on any error of the page or request to elsewhere."""
     from evaluation.pictures.demo.page import serving
 
-    monkeypatch.chdir(tmp_path)  # nobody starts it in the folder of the package
-
-    config = CaRConfig(proposal_model=str(tiny_model), classifier_model=str(tiny_model), profile="paper", theta=0.1)
-    car, faults = CaR.from_config(config, weights="random:1"), []
-    with serving(Demo(car)) as address, chromium() as browser:
+    faults: list[str] = []
+    car = CaR.from_config(CaRConfig(profile="paper", theta=0.1), weights=MINIATURE)
+    with pytest.MonkeyPatch.context() as patch, chromium() as browser, ExitStack() as stack:
+        patch.chdir(tmp_path_factory.mktemp("demo"))  # nobody starts it in the folder of the package
+        address = stack.enter_context(serving(Demo(car)))
 
         def open_page(width: int, query: str = "") -> Any:
             page = browser.new_context(viewport={"width": width, "height": 844}).new_page()

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.command import car
+from helpers.faults import FAULTY
 from helpers.made_trees import make_eight
 from PIL import Image
 
 from evaluation.request.benchmark import BenchmarkError
-from evaluation.request.methods import Method
-from evaluation.suites.definitions import _able_runs, load_suite
+from evaluation.suites.definitions import load_suite
 from results.paper.paper_tables import EIGHT
 
 N_CLASSES = {
@@ -137,13 +137,14 @@ def test_methods_of_a_suite_and_settings_that_each_takes(capsys: pytest.CaptureF
     assert [run.name for run in mini.runs if run.method == "naclip"] == [
         f"{name}-naclip" for name in ("mini-voc", "mini-coco-object", "mini-context", "mini-refcoco")
     ]
-    only = Method("own", tasks=frozenset({"semantic"}))
-    runs = load_suite("mini").of_method("own").runs
-    assert [run.name for run in _able_runs(runs, only)] == ["mini-voc", "mini-coco-object", "mini-context"]
-    assert capsys.readouterr().err == "notice: mini-refcoco left out: own is for semantic\n"
-    assert _able_runs(suite.runs, only) == [*suite.runs]
-    with pytest.raises(BenchmarkError, match="the task semantic for own, found referring"):
-        _able_runs(runs[-1:], only)
+    capsys.readouterr()
+    own = load_suite("mini").of_methods(FAULTY, {})  # for semantic benchmarks
+    assert [run.name for run in own.runs] == ["mini-voc", "mini-coco-object", "mini-context"]
+    assert capsys.readouterr().err == "notice: mini-refcoco left out: faulty is for semantic\n"
+    assert [run.name for run in suite.of_methods(FAULTY, {}).runs] == list(EIGHT)
+    phrases = suite.model_copy(update={"runs": load_suite("mini").runs[-1:]})
+    with pytest.raises(BenchmarkError, match="the task semantic for faulty, found referring"):
+        phrases.of_methods(FAULTY, {})
     assert capsys.readouterr().err == ""
     with pytest.raises(BenchmarkError, match="nothing: no method has this setting"):
         suite.of_methods("all", {"nothing": 1})

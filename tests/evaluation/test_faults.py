@@ -298,8 +298,8 @@ def test_model_nan_or_infinity_is_failed_record_naming_stage(
     # In the batch, and its first image again alone. g sees all of the batch, two passes an image, before the check.
     spoiled_calls = (1, 5) if stage == "classifier" else (1, 2)
 
-    def spoiled(*arguments: Any) -> Any:
-        found = original(*arguments)
+    def spoiled(*arguments: Any, **named: Any) -> Any:
+        found = original(*arguments, **named)
         calls.append(1)
         if len(calls) in spoiled_calls:
             (found[0].last.image_feature if stage == "trunk" else found)[0].fill_(bad)
@@ -324,10 +324,10 @@ def test_device_out_of_memory_runs_noted_smaller_passes(
     straight = evaluate(replace(options, out=tmp_path / "straight")).header
     encode = ClassifierTower.encode
 
-    def encode_few(tower: Any, images: Any) -> Any:
+    def encode_few(tower: Any, images: Any, **named: Any) -> Any:
         if len(images) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return encode(tower, images)
+        return encode(tower, images, **named)
 
     with monkeypatch.context() as patch:
         patch.setattr(ClassifierTower, "encode", encode_few)

@@ -15,7 +15,15 @@ from PIL import Image
 from dataset_adapters import LabelSpace
 from evaluation import evaluate
 from evaluation.analysis.drawn_samples import choose, draw_sample
-from evaluation.analysis.report import GalleryOptions, _classes, _prepared, confusions, matrix, names_models, report
+from evaluation.analysis.report import (
+    GalleryOptions,
+    _prepared,
+    confusions,
+    matrix,
+    names_models,
+    report,
+    sample_classes,
+)
 from evaluation.tasks.scorer import Scorer
 from results import RunDirectory, SampleRecord
 from results.pages.embedded import Matrix
@@ -125,7 +133,7 @@ def test_the_report_of_data_of_ones_own(tiny_model: Path, tmp_path: Path, monkey
     assert other.stderr.startswith("error: ")
 
 
-def test_the_report_of_a_run(run: Any) -> None:
+def test_the_report_of_a_run(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     bare = car("report", run.out)
     assert bare.exit_code == 0
     assert "by --data-root and --gallery" in Path(bare.stdout.strip()).read_text()
@@ -141,6 +149,10 @@ def test_the_report_of_a_run(run: Any) -> None:
     same_weights_are_asked_for(run)
     a_sample_is_what_its_record_says(run)
     other_counts_are_told(run)
+    monkeypatch.setenv("HOME", str(run.out.parent))
+    assert report(str(run.out), out="~/page.html") == run.out.parent / "page.html"
+    assert "</html>" in (run.out.parent / "page.html").read_text()
+    models_that_it_would_load_are_named(run)
 
 
 def same_weights_are_asked_for(run: Any) -> None:
@@ -158,7 +170,7 @@ def same_weights_are_asked_for(run: Any) -> None:
     assert "expected the file mine.safetensors" in unnamed.stderr
 
 
-def test_a_report_names_the_models_that_it_would_load(run: Any) -> None:
+def models_that_it_would_load_are_named(run: Any) -> None:
     path, header = run.out / "run.json", json.loads((run.out / "run.json").read_text())
     models = [header["config"][f"{role}_model"] for role in ("proposal", "classifier")]
     names = {role: f"{role}.safetensors" for role in ("proposal", "classifier")}
@@ -204,12 +216,6 @@ def other_counts_are_told(run: Any) -> None:
     assert Path(path).read_text().count("its counts are not those of the record") == 3
 
 
-def test_a_report_goes_where_a_text_says(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(run.out.parent))
-    assert report(str(run.out), out="~/page.html") == run.out.parent / "page.html"
-    assert "</html>" in (run.out.parent / "page.html").read_text()
-
-
 def test_gallery_matrix_and_classes_are_those_of_the_counts() -> None:
     space = LabelSpace("made", ("background", "a", "b", "c"), ("a", "b"), (1, 2), 255, (0, 1, 2))
     one = record(0, confusion=[[0, 0, 9], [1, 0, 3], [2, 2, 4], [0, 3, 1]])
@@ -217,14 +223,13 @@ def test_gallery_matrix_and_classes_are_those_of_the_counts() -> None:
     assert matrix([one, two], space) == Matrix(
         space.labels, ((0, 0, 9), (0, 1, 5), (0, 3, 1), (1, 0, 3), (2, 2, 10)), 0
     )
-    assert _classes(one, space) == [("a", "missed"), ("b", "")]
-    assert _classes(two, space) == [("a", "wrong"), ("b", "")]
+    assert sample_classes(one, space) == [("a", "missed"), ("b", "")]
+    assert sample_classes(two, space) == [("a", "wrong"), ("b", "")]
 
 
-def test_only_the_smallest_cells_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evaluation.analysis.report._MAX_CELLS", 2)
+def test_only_the_smallest_cells_are_left_out() -> None:
     space = LabelSpace("made", ("background", "a"), ("a",), (1,), 255, (0, 1))
-    found = matrix([record(0, confusion=[[0, 0, 9], [0, 1, 1], [1, 0, 2], [1, 1, 5]])], space)
+    found = matrix([record(0, confusion=[[0, 0, 9], [0, 1, 1], [1, 0, 2], [1, 1, 5]])], space, most=2)
     assert (found.cells, found.n_left_out) == (((0, 0, 9), (1, 1, 5)), 2)
 
 

@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -23,6 +24,7 @@ from dataset_adapters import DatasetError, SampleError, load
 from dataset_adapters.user_data.classes import read_class_list
 from evaluation.cli.app import app
 from evaluation.request.benchmark import load_benchmark, resolve_config
+from evaluation.request.user_data import kind_of
 
 CLASSES = "0: background\n3: cat; kitten\n9: dog\n"
 MEANING = {0: "background", 3: "cat", 9: "dog"}
@@ -127,6 +129,43 @@ def test_folders_are_a_run_like_any_other(own: OwnTree) -> None:
     assert header["benchmark"]["paper"] is None
     assert "(paper)" not in result.stdout
     assert "| 1 | cat " in " ".join(result.stdout.split())
+
+
+def test_a_file_gives_the_data_a_name(own: OwnTree) -> None:
+    file = own.root / "pets.yaml"
+    file.write_text("name: pets\ntitle: My pets\nbase: own-folders\nconfig: {theta: 0.5}\n")
+    places = [f"--{place}={path}" for place, path in own.places.items()]
+    assert own.car_on_folders(out="plain").exit_code == 0
+    result = own.car_on_folders(str(file), out="named")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("# pets: CaR")
+    plain, named = header_of(own, "plain"), header_of(own, "named")
+    assert (plain["benchmark"]["name"], named["benchmark"]["name"]) == ("own-folders", "pets")
+    assert named["benchmark"]["dataset"] == plain["benchmark"]["dataset"]
+    assert (plain["config"]["theta"], named["config"]["theta"]) == (0.6, 0.5)
+    assert plain["identity"] != named["identity"]
+    run = own.root.parent / "named"
+    out = own.root.parent / "again"
+    again = CliRunner().invoke(app, ["rerun", str(run), *places, f"--out={out}", "--weights=random:1", "--trust"])
+    assert again.exit_code == 0, again.stderr
+    assert header_of(own, "again")["identity"] == named["identity"]
+    without = CliRunner().invoke(app, ["rerun", str(run), "--trust"])
+    assert "error: --images, --masks and --classes: expected the files of the run" in without.stderr
+    checked = CliRunner().invoke(app, ["data", "check", str(file), *places])
+    assert checked.stdout.splitlines()[-1] == "own-folders: no faults"
+    listed = CliRunner().invoke(app, ["data", "list", str(file)])
+    assert listed.stderr == (
+        f"error: {file}: your own data, of which car data check {file} reports, with --images, --masks and --classes\n"
+    )
+    half = CliRunner().invoke(app, ["eval", str(file), places[0]])
+    assert half.stderr == "error: --masks: missing; --images, --masks and --classes go together\n"
+
+
+@pytest.mark.parametrize("adapter", ["voc", ["own-folders"], {}, 3, None])
+def test_a_run_of_other_data_is_known_by_its_benchmark(adapter: Any) -> None:
+    """Whatever a run.json that someone else sent has in the adapter's place."""
+    about: Any = SimpleNamespace(name="pets", fields={"adapter": adapter})
+    assert kind_of(about) == "pets"
 
 
 def test_saved_and_parquet_data_equal_folders(own: OwnTree) -> None:

@@ -506,10 +506,11 @@ def test_a_sweep_and_a_suite_with_a_method_of_ones_own(file: Any, tmp_path: Path
     rows = list(csv.DictReader((tmp_path / "sweep" / "table.csv").open()))
     assert [row["set.threshold"] for row in rows] == ["0.3", "0.6"]
     assert "thresh: no such field" in one_line(car("sweep", "voc21", "thresh=1,2", f"--data-root={root}", asked[3]))
-    runs = load_suite("mini").of_method("bright").runs
+    suite_of_own, of_car = (load_suite("mini").of_methods(each, {}) for each in (f"{path}:Bright", "car"))
+    runs = suite_of_own.runs
     assert [run.name for run in runs] == ["mini-voc", "mini-coco-object", "mini-context", "mini-refcoco"]
-    assert load_suite("mini").of_method("car") == load_suite("mini")
-    asked_for = load_suite("mini").of_method("bright").options(method=f"{path}:Bright", weights=None)
+    assert [run.name for run in of_car.runs] == [run.name for run in load_suite("mini").runs]
+    asked_for = suite_of_own.options(weights=None)
     assert {each.method for each in asked_for} == {f"{path}:Bright"}
 
 

@@ -349,7 +349,7 @@ def test_failed_samples_are_counted_named_and_listed(scored: Scored) -> None:
     scored.write(IDS[3], scored.predicted[IDS[3]])
     refused = scored.car("--name=Theirs")
     assert refused.exit_code == 2
-    assert "config.predictions_sha256" in refused.stderr
+    assert f"{scored.out}: the predictions changed since the run in this folder was made" in refused.stderr
 
 
 @pytest.mark.parametrize("write", [as_palette, as_one_array_file, as_one_results_file], ids=lambda f: f.__name__)
@@ -365,7 +365,7 @@ def test_a_larger_limit_extends_a_scored_run(scored: Scored, tmp_path: Path, wri
     scored.predicted[IDS[1]][0, 0] ^= 1
     scored.write(IDS[1], scored.predicted[IDS[1]])
     write(scored)
-    with pytest.raises(StoreError, match=r"aside: config\.predictions_sha256 has changed$"):
+    with pytest.raises(StoreError, match="the predictions changed since the run in this folder was made; choose "):
         evaluate(scored.options(path))
 
 

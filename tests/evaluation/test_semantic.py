@@ -234,6 +234,7 @@ def test_arrays_that_are_not_label_maps_are_refused(array: np.ndarray) -> None:
         ([[0, 5, 1]], "label 5 is outside"),
         ([[-1, 0, 1]], "label -1 is outside"),
         ([[0, 0, -1]], "negative count -1"),
+        ([{"target": 0, "prediction": 0, "count": 1}], "triples of integers, found {'target'"),
         ([[0, 0]], "triples"),
         ([[0, 0, 1], [0, 0]], "triples"),
         ([[0, 0, 1.5]], "integers"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,7 +61,7 @@ def test_processes_that_die_and_signals_leave_the_run_of_one(
             evaluate(options)
     assert set(children_of(os.getpid())) == started
     assert RunDirectory(tiny_run.out).read_header().counts.n_total > 4
-    evaluate(options)
+    evaluate(replace(options, processes=None))
     straight = tiny_run.options(settings=FAST, saving=Saving("png"), out=tmp_path / "straight")
     evaluate(straight)
     assert comparable(tiny_run.out) == comparable(tmp_path / "straight")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.command import car
+from helpers.parts import devices
 from PIL import Image
 from pydantic import ValidationError
 
@@ -150,9 +151,8 @@ def test_suite_in_processes_finds_the_same_and_reports_each_run(
 
 def test_each_process_of_a_suite_has_its_device(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     suite = Suite.model_validate({**SMALL, "runs": SMALL["runs"][1:]})
-    task = [(run, RunOptions(run.benchmark, out=small / "out")) for run in suite.runs[:1]]
-    with pytest.raises(ModelError, match=r"^device: expected a CUDA GPU, found none"):  # in the process of the second
-        suite_module.run_in_children([[], task], ["cpu", "cuda:0"], lambda event: None)
+    parts: Any = [[(run, RunOptions(run.benchmark))] for run in suite.runs]
+    assert suite_module.run_in_children(parts, ["cpu", "cuda:0"], lambda event: None, devices) == [["cpu"], ["cuda:0"]]
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     asked_for = (("cuda:all", None), ("cuda:0,1", 3), ("cpu", 2), ("auto", 2))
     found = [suite_module.shared_out(suite, jobs, device=device)[0] for device, jobs in asked_for]

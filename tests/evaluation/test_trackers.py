@@ -105,7 +105,7 @@ def test_a_tracker_that_fails_or_hangs_costs_one_line(
     own.on_finish(header)
     told = capsys.readouterr().err
     assert told == f"notice: --track {fake}:{name}: {reason}; the run continues without it\n"
-    assert calls()[-3:] == [["start", "complete"], ["a", {"done": 1.0}], ["finish", ["complete", 0.5]]]  # the other one
+    assert ["finish", ["complete", 0.5]] in calls()  # the other one
 
 
 def test_one_that_has_failed_is_not_waited_for(fake: str, capsys: pytest.CaptureFixture[str]) -> None:

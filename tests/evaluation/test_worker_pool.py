@@ -45,10 +45,10 @@ def started(work: Callable[[Any], int], count: int) -> tuple[Processes[Any, int]
 
 def test_a_suite_in_several_processes_leaves_nothing_to_clean_up(tiny_run: Any, tmp_path: Path) -> None:
     """What a spawned process starts is spawned, and there libraries share their locks by name."""
-    shared = ["--weights=random:1", f"--data-root={tiny_run.data_root}", f"--out={tmp_path / 'all'}"]
+    shared = ["--limit=2", "--weights=random:1", f"--data-root={tiny_run.data_root}", f"--out={tmp_path / 'all'}"]
     models = [f"--set={role}_model={tiny_run.model}" for role in ("proposal", "classifier")]
     settings = [f"--set={key}={json.dumps(value)}" for key, value in FAST.items()]
-    command = [sys.executable, "-m", "evaluation", "sweep", "voc21", "eta=0.4,0.5", "--jobs=2", "--workers=2"]
+    command = [sys.executable, "-m", "evaluation", "sweep", "voc21", "eta=0.4,0.5", "--jobs=2", "--workers=1"]
     done = subprocess.run([*command, *shared, *models, *settings], capture_output=True, text=True, check=True)
     assert "resource_tracker" not in done.stderr
     assert "Sweep directory:" in done.stderr

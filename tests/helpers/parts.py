@@ -1,4 +1,4 @@
-"""Stand-ins for the work of child processes, in a module of their own that those can import."""
+"""Stand-ins for the work of child processes, in a module that those import quickly: without models."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from evaluation.engines.children import Send
 from evaluation.engines.signals import FORWARDED, stop_request
-from evaluation.suites.index_writer import EventHandler, RunEvent
 from results import StoreError
+
+if TYPE_CHECKING:
+    from evaluation.suites.index_writer import EventHandler
 
 
 def slow_or_failing(handle: EventHandler, tasks: Sequence[Any]) -> list[Any]:
@@ -43,6 +45,8 @@ def slow_or_failing(handle: EventHandler, tasks: Sequence[Any]) -> list[Any]:
 
 def telling(handle: EventHandler, tasks: Sequence[Any]) -> list[Any]:
     """A part that tells of its start and ends when it is asked to; `ended` next to its folder says so."""
+    from evaluation.suites.index_writer import RunEvent
+
     [(entry, options)] = tasks
     with stop_request() as stop:
         handle(RunEvent(entry.name, options.out))
@@ -50,6 +54,11 @@ def telling(handle: EventHandler, tasks: Sequence[Any]) -> list[Any]:
         options.out.with_name("ended").touch()
         stop.raise_if_asked()
     return []
+
+
+def devices(handle: EventHandler, tasks: Sequence[Any]) -> list[Any]:
+    """A part that says where it would run."""
+    return [options.device for _, options in tasks]
 
 
 def killed(handle: EventHandler, tasks: Sequence[Any]) -> list[Any]:

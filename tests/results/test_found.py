@@ -15,7 +15,6 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from evaluation.cli import terminal
 from evaluation.cli.app import app
 from results import RunDirectory, RunHeader, SampleRecord
 from results.run_directory.found import FoundRun, find_runs
@@ -83,23 +82,23 @@ def test_samples_tried_again_count_once(tmp_path: Path, make_header: MakeHeader)
     assert run.progress()["done"] == len(ids)
 
 
+def drawn(folder: Path, width: int) -> list[str]:
+    """The lines of the overview at a terminal."""
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(to_rich(overview([{**facts_of(run), **run.progress()} for run in find_runs([folder])[0]]), width))
+    lines: list[str] = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= width
+    return lines
+
+
 def test_long_names_are_folded_where_the_table_would_not_fit(folder: Path) -> None:
     name = "sweep-mini-voc-0a1b2c3d-limit20/voc21-crf.iterations=3-eta=0.4-lambda=0.6"
     (folder / name).parent.mkdir()
     (folder / "suite" / "b").rename(folder / name)
-    table = overview([{**facts_of(run), **run.progress()} for run in find_runs([folder])[0]])
-
-    def drawn(width: int) -> list[str]:
-        console = Console(width=width, file=io.StringIO(), color_system=None)
-        console.print(to_rich(table, width))
-        lines: list[str] = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-        assert max(map(len, lines)) <= width
-        return lines
-
-    [heading] = [line for line in drawn(80) if line.startswith("run ")]
+    [heading] = [line for line in drawn(folder, 80) if line.startswith("run ")]
     column = heading.index("method")
-    assert name in "".join(line[:column].strip() for line in drawn(80))
-    assert any(line.startswith("run: a") for line in drawn(40))
+    assert name in "".join(line[:column].strip() for line in drawn(folder, 80))
+    assert any(line.startswith("run: a") for line in drawn(folder, 40))
 
 
 def test_filters(folder: Path) -> None:
@@ -151,22 +150,16 @@ def test_what_is_no_run_is_counted_in_one_line(folder: Path, make_header: MakeHe
 
 
 @pytest.mark.parametrize("width", [80, 100, 200])
-def test_the_table_fits_a_terminal(
-    folder: Path, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(terminal, "is_terminal", lambda stream: True)
-    monkeypatch.setenv("COLUMNS", str(width))
-    shown = car_runs(folder).stdout
-    assert max(map(len, shown.splitlines())) <= width
-    assert shown.count("\n") < 12  # a run is a line
+def test_the_table_fits_a_terminal(folder: Path, width: int) -> None:
+    lines = drawn(folder, width)
+    assert len(lines) < 12  # a run is a line
+    shown = "\n".join(lines)
     for text in ("65.4", " 11 ", "4/7 running", "naclip", "2026-01-03", "eta=0.4", "suite/b"):
         assert text in shown
 
 
-def test_narrow_terminal_drops_the_date_before_the_benchmark(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(terminal, "is_terminal", lambda stream: True)
-    monkeypatch.setenv("COLUMNS", "58")
-    shown = car_runs(folder).stdout
+def test_narrow_terminal_drops_the_date_before_the_benchmark(folder: Path) -> None:
+    shown = "\n".join(drawn(folder, 58))
     assert "benchmark" in shown
     assert "2026-01-03" not in shown
 

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from results import PaperCell, RunHeader
 from results.paper.paper_tables import EIGHT, peer_rows
-from results.tables.methods import methods_table, peer_tables, peers_table
+from results.tables.methods import methods_table
+from results.tables.peers import peer_tables, peers_table
 from results.tables.render import Table, to_csv, to_rich
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from results import PaperCell, RunDirectory, RunHeader, StoreError
+from results import PaperCell, RunHeader, StoreError
 from results.tables.golden import Comparison, comparison_of_figures
 from results.tables.methods import methods_table
 from results.tables.render import (
@@ -391,19 +391,22 @@ def test_a_difference_that_rounds_to_zero_has_no_sign(make_header: MakeHeader, m
 
 
 def test_tables_are_written_beside_the_run(tmp_path: Path, make_header: MakeHeader) -> None:
-    RunDirectory(tmp_path).create(make_header())
-    markdown, csv_path = write_tables(tmp_path)
-    assert (markdown, csv_path) == (tmp_path / "table.md", tmp_path / "table.csv")
-    header = RunDirectory(tmp_path).read_header()
-    assert markdown.read_text(encoding="utf-8") == run_markdown(header)
-    with csv_path.open(newline="") as stream:
+    header = make_header()
+    write_tables(tmp_path, header)
+    assert (tmp_path / "table.md").read_text(encoding="utf-8") == run_markdown(header)
+    with (tmp_path / "table.csv").open(newline="") as stream:
         assert len(list(csv.DictReader(stream))) == 5
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.json", "table.csv", "table.md"]
+    assert len([*tmp_path.iterdir()]) == 2
 
 
-def test_tables_of_a_missing_run_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"run\.json"):
-        write_tables(tmp_path)
+def test_tables_next_to_a_table_that_the_paper_does_not_have_are_refused(
+    make_header: MakeHeader, tmp_path: Path
+) -> None:
+    header = make_header()
+    paper = header.benchmark.model_copy(update={"paper": PaperCell(table="table99", column="voc21")})
+    with pytest.raises(StoreError, match=r"run\.json: the paper's data has no table 'table99'"):
+        write_tables(tmp_path, header.model_copy(update={"benchmark": paper}))
+    assert [*tmp_path.iterdir()] == []
 
 
 def referring_metrics(**changes: Any) -> dict[str, Any]:

@@ -50,42 +50,7 @@ _MINIATURE = """\
 This page runs the **miniature**, which knows emoji, not photos. For photos: `car serve --weights openai`.
 """
 _LINKED = "Phrases and thresholds are those of the link. Please upload a picture or pick an example."
-_CSS = """
-.gradio-container { max-width: 1240px !important; }
-#found { gap: 8px; }
-#status { min-height: 1.6em; }
-.recurrence { margin-top: 20px; }
-.faint { color: var(--faint); font-size: .88rem; }
-.layers { position: relative; }
-.layers div { position: absolute; inset: 0; opacity: var(--masks, .75); }
-.layers div img { position: absolute; inset: 0; }
-.switches { display: flex; flex-wrap: wrap; gap: 4px 18px; padding: 8px 0; align-items: center; }
-.switches label { display: flex; align-items: center; min-height: 32px; cursor: pointer; overflow-wrap: anywhere; }
-.switches input[type="checkbox"] { width: 17px; height: 17px; margin-right: 8px; accent-color: var(--accent); }
-.switches input[type="range"] { width: 130px; margin-left: 8px; accent-color: var(--accent); }
-.switches .opacity { margin-left: auto; }
-.downloads { display: flex; flex-wrap: wrap; gap: 2px 14px; margin: 2px 0 8px; }
-.downloads a { color: var(--accent); text-decoration: underline; }
-#past:not(:has(button)) { display: none; }
-#past .strip { display: flex; gap: 8px; overflow-x: auto; }
-#past button { flex: 0 0 auto; width: 132px; text-align: left; border: 1px solid var(--rule); border-radius: 6px; }
-#past button:hover { border-color: var(--accent); }
-#past img { width: 100%; height: 74px; object-fit: cover; border-radius: 5px 5px 0 0; display: block; }
-#past span { display: block; padding: 3px 6px; font-size: .8rem; }
-#past span { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
-#desk { display: grid; grid-template-columns: minmax(0, 1fr); }
-@media (min-width: 768px) {
-  #desk { grid-template-columns: minmax(0, 2fr) minmax(0, 3fr); grid-template-rows: auto 1fr; }
-  #found { grid-column: 2; grid-row: 1 / span 2; }
-}
-@media (max-width: 767px) {
-  #picture { height: 130px !important; }
-  #introduction h1 { font-size: 1.1rem; }
-  #introduction p, #status { font-size: .88rem; margin: 0; }
-  #status .faint { display: none; }
-}
-"""
-_SCRIPT = Path(__file__).with_name("page.js")
+_SCRIPT, _STYLE = (Path(__file__).with_name(f"page.{ending}") for ending in ("js", "css"))
 
 
 @contextmanager
@@ -113,7 +78,7 @@ def serving(demo: Demo, *, host: str = "127.0.0.1", port: int | None = None) -> 
             pwa=False,
             mcp_server=False,
             theme=_theme(),
-            css=_CSS + segmentation_css(),
+            css=_STYLE.read_text(encoding="utf-8") + segmentation_css(),
             head=f"<script>{_SCRIPT.read_text(encoding='utf-8')}</script>",
             app_kwargs={
                 "middleware": [
@@ -146,7 +111,7 @@ def build_page(demo: Demo) -> gr.Blocks:
     page: gr.Blocks
     with gr.Blocks(title="car-eval", analytics_enabled=False, delete_cache=(_UPLOAD_SECONDS, _UPLOAD_SECONDS)) as page:
         gr.Markdown(_INTRODUCTION + _MINIATURE * demo.has_miniature, elem_id="introduction")
-        # In the order of a phone's single column; on wider screens _CSS puts the result next to the rest.
+        # In the order of a phone's single column; on wider screens page.css puts the result next to the rest.
         with gr.Row(elem_id="desk"):
             with gr.Column(elem_id="asked", min_width=0):
                 picture = gr.Image(
