@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,6 @@ from sklearn.metrics import confusion_matrix
 from typer.testing import CliRunner, Result
 
 from car_core import CaR
-from car_core.segmentation import Segmentation
 from dataset_adapters import DatasetError, SampleError, load
 from dataset_adapters.user_data.classes import read_class_list
 from evaluation.cli.app import app
@@ -80,7 +80,11 @@ class OwnTree:
         return CliRunner().invoke(app, ["eval", *given])
 
     def car_on_folders(self, *more: str, out: str = "run") -> Result:
-        return self.car(out, *(f"--{place}={path}" for place, path in self.places.items()), *more)
+        return self.car(out, *self.folders, *more)
+
+    @property
+    def folders(self) -> list[str]:
+        return [f"--{place}={path}" for place, path in self.places.items()]
 
 
 @pytest.fixture
@@ -236,23 +240,37 @@ def add_masks(own: OwnTree, classes: str) -> None:
         write_png(own.mask_path(stem), own.labels[stem])
 
 
-def oracle(own: OwnTree) -> Callable[..., list[Segmentation]]:
-    """What finds every class of the masks as written, by its last name, and nothing where they have 255."""
+ORACLE = """
+import pickle
+from pathlib import Path
+
+import numpy as np
+
+NAMES, MASKS = pickle.loads(Path(__file__).with_suffix(".pkl").read_bytes())
+
+
+class Oracle:
+    name, version = "oracle", "1"
+
+    def segment(self, image, queries):
+        found = np.zeros(image.shape[:2], np.int32)
+        for value, text in NAMES.items():
+            if text in queries:
+                found[MASKS[image.tobytes()] == value] = 1 + queries.index(text)
+        return found
+"""
+
+
+def oracle(own: OwnTree, *data: str, knows: bool = True) -> Result:
+    """`car eval` with a method that finds every class of the masks as written, by its last name, and nothing where they
+    have 255. data: options, of folders without any. knows: else it fails."""
     names = {listed.value: listed.names[-1] for listed in read_class_list(own.classes).classes}
-    masks = {np.array(Image.open(own.image_path(stem))).tobytes(): labels for stem, labels in own.labels.items()}
-
-    def segment(self: CaR, images: Any, queries_per_image: Any, **_: Any) -> list[Segmentation]:
-        return [found(image, tuple(queries)) for image, queries in zip(images, queries_per_image, strict=True)]
-
-    def found(image: np.ndarray, queries: tuple[str, ...]) -> Segmentation:
-        label_map = np.zeros(image.shape[:2], np.int32)
-        for value, name in names.items():
-            if name in queries:
-                label_map[masks[image.tobytes()] == value] = 1 + queries.index(name)
-        empty = Segmentation.of_nothing(*label_map.shape)
-        return replace(empty, queries=queries, label_map=label_map)
-
-    return segment
+    images = {stem: np.array(Image.open(own.image_path(stem))).tobytes() for stem in own.labels if knows}
+    masks = {image: own.labels[stem] for stem, image in images.items()}
+    method, out = own.root.parent / "oracle.py", own.root.parent / "run"
+    method.write_text(ORACLE)
+    method.with_suffix(".pkl").write_bytes(pickle.dumps((names, masks)))
+    return CliRunner().invoke(app, ["eval", *data, f"--method={method}:Oracle", "--workers=0", f"--out={out}"])
 
 
 def read_saved(path: Path, nothing: int) -> np.ndarray:
@@ -271,16 +289,14 @@ def read_saved(path: Path, nothing: int) -> np.ndarray:
 @pytest.mark.parametrize("saved", ["png", "rle"])
 @pytest.mark.parametrize(("classes", "nothing"), LISTS, ids=["background", "no background", "background at 9"])
 def test_saved_predictions_hold_the_values_of_the_masks(
-    own: OwnTree, monkeypatch: pytest.MonkeyPatch, classes: str, nothing: int, saved: str, source: str
+    own: OwnTree, classes: str, nothing: int, saved: str, source: str
 ) -> None:
     add_masks(own, classes)
-    monkeypatch.setattr(CaR, "segment_batch", oracle(own))
-    options = [f"--save-predictions={saved}", "--set=crf=null", "--refine-workers=0"]
-    if source == "folders":
-        result = own.car_on_folders(*options)
-    else:
+    data = own.folders
+    if source == "hf":
         own.to_hf().save_to_disk(own.root / "saved")
-        result = own.car("run", f"--hf={own.root / 'saved'}", f"--classes={own.classes}", *options)
+        data = [f"--hf={own.root / 'saved'}", f"--classes={own.classes}"]
+    result = oracle(own, *data, f"--save-predictions={saved}")
     assert result.exit_code == 0, result.stderr
     assert header_of(own)["metrics"]["miou"] == 1
     paths = list((own.root.parent / "run" / "predictions").iterdir())
@@ -291,21 +307,17 @@ def test_saved_predictions_hold_the_values_of_the_masks(
 
 
 @pytest.mark.parametrize(("classes", "nothing"), LISTS, ids=["background", "no background", "background at 9"])
-def test_a_failed_sample_is_saved_as_the_value_of_nothing(
-    own: OwnTree, monkeypatch: pytest.MonkeyPatch, classes: str, nothing: int
-) -> None:
+def test_a_failed_sample_is_saved_as_the_value_of_nothing(own: OwnTree, classes: str, nothing: int) -> None:
     add_masks(own, classes)
-    monkeypatch.setattr(CaR, "segment_batch", lambda *_, **__: 1 / 0)
-    own.car_on_folders("--save-predictions=png", "--set=crf=null", "--refine-workers=0")
+    assert oracle(own, *own.folders, "--save-predictions=png", knows=False).exit_code == 3
     for path in (own.root.parent / "run" / "predictions").iterdir():
         assert set(np.unique(np.array(Image.open(path)))) == {nothing}
 
 
 @pytest.mark.parametrize("option", [[], ["--ignore-value=none"]])
-def test_255_is_a_class_if_it_is_listed(own: OwnTree, monkeypatch: pytest.MonkeyPatch, option: list[str]) -> None:
+def test_255_is_a_class_if_it_is_listed(own: OwnTree, option: list[str]) -> None:
     add_masks(own, "0: background\n255: boat\n")
-    monkeypatch.setattr(CaR, "segment_batch", oracle(own))
-    result = own.car_on_folders("--save-predictions=png", "--set=crf=null", "--refine-workers=0", *option)
+    result = oracle(own, *own.folders, "--save-predictions=png", *option)
     assert result.exit_code == 0, result.stderr
     assert header_of(own)["metrics"]["miou"] == 1
     assert ("255 is the class boat, so no mask value is ignored" in result.stderr) == (not option)
@@ -380,10 +392,9 @@ def test_blanks_in_names_stay_in_messages(own: OwnTree) -> None:
     assert "images/a  b   c.*: expected the image of a  b   c, found nothing" in result.stderr
 
 
-def test_255_classes_fit_into_a_png(own: OwnTree, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_255_classes_fit_into_a_png(own: OwnTree) -> None:
     add_masks(own, "\n".join(f"class {value}" for value in range(255)))
-    monkeypatch.setattr(CaR, "segment_batch", oracle(own))
-    result = own.car_on_folders("--save-predictions=png", "--set=crf=null", "--refine-workers=0")
+    result = oracle(own, *own.folders, "--save-predictions=png")
     assert result.exit_code == 0, result.stderr
     for path in (own.root.parent / "run" / "predictions").iterdir():
         assert np.array_equal(np.array(Image.open(path)), own.labels[path.stem])
