@@ -202,6 +202,9 @@ def load_sam3(
 ) -> tuple[dict[str, Any], tuple[WeightsRecord, ...]]:
     """``config.model``, as ``model``, and the record of its weights. Raises ModelError if it, or transformers, is not
     available."""
-    tiny = lambda library: library.Sam3Model(library.Sam3Config(**_TINY))  # noqa: E731
+
+    def tiny(library: Any) -> Any:
+        return library.Sam3Model(library.Sam3Config(**_TINY))
+
     model = pretrained("sam3", config.model, _CLASSES, _EXPECTED, tiny)
     return {"model": model}, (record_of("sam3", config.model, model, _PARTS),)
