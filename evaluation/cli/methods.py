@@ -62,11 +62,11 @@ def methods_command(
                 show(line)
     else:
         columns = ("name", "title", "paper", "needs", "tasks", "package")
-        cells = [{**row, "tasks": ", ".join(row["tasks"]), "package": _origin(row)} for row in rows if not row["error"]]
-        all_tasks = cells[0]["tasks"]
-        cells = [{**row, "tasks": "all" if row["tasks"] == all_tasks else row["tasks"]} for row in cells]
+        able = [{**row, "package": _origin(row)} for row in rows if not row["error"]]
+        every = able[0]["tasks"]  # CaR's
+        cells = [{**row, "tasks": "all" if row["tasks"] == every else ", ".join(row["tasks"])} for row in able]
         broken = [f"{row['name']} ({_origin(row)}) cannot be used: {row['error']}" for row in rows if row["error"]]
-        notes = [f"tasks: all are {all_tasks}", "settings of one: car methods NAME", *broken]
+        notes = [f"tasks: all are {', '.join(every)}", "settings of one: car methods NAME", *broken]
         show_tables([make_table("Methods", tuple(map(Column, columns)), cells, notes)])
 
 
