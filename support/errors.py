@@ -22,7 +22,11 @@ class AllFailedError(RunError):
 
 
 class ImageError(UserError, ValueError):
-    """An image cannot be used."""
+    """An image cannot be used. reason: what is wrong with it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 _EXPECTED = {

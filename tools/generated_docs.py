@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic._internal._docs_extraction import extract_docstrings_from_cls
 
 from car_core.config import MODES, PROFILES, CaRConfig, CRFConfig
 from evaluation.bench.schema import BenchDocument
 from results.pages.plots import write_peers_plot
 from results.paper.paper_tables import EIGHT, mean_of_eight, peer_rows
-from results.run_directory.schema import SCHEMA_VERSION, RunHeader, SampleRecord, StrictModel
+from results.run_directory.schema import SCHEMA_VERSION, RunHeader, SampleRecord
 from results.run_directory.suite import SuiteIndex
 from results.tables.peers import PEERS, peer_tables
 from support.files import sha256_of, write_atomically
@@ -99,13 +98,8 @@ def crf() -> str:
 def schema() -> str:
     """Every key of the JSON files that runs, suites and the benchmark of speed write."""
     parts = [f"Version {SCHEMA_VERSION} of the schema."]
-    kinds = {own.__name__: own for own in StrictModel.__subclasses__()}
     for title, model in _DOCUMENTS.items():
         document = model.model_json_schema(mode="serialization")
-        for own in (document, *document.get("$defs", {}).values()):  # the text below a field says what it is
-            texts = extract_docstrings_from_cls(kinds[own["title"]], use_inspect=True)
-            for name, field in own["properties"].items():
-                field["description"] = texts.get(name, "")
         rows = [[escaped(text) for text in row] for row in _schema_rows(document, document, "")]
         parts += [f"## {title}", table(["key", "type", "meaning"], rows)]
     return "\n\n".join(parts)

@@ -113,9 +113,11 @@ class TextEncoder:
         found = {key: self._cache[key] for key in keys if key in self._cache}
         missing = [key for key in dict.fromkeys(keys) if key not in found]
         if missing:
+            plain = _is_plain_causal(self._model)
             passes = [[text for key in missing for text in key]] if is_gpu(self._model.logit_scale.device) else missing
-            features = torch.cat([self._encode(texts) for texts in passes]).split([len(key) for key in missing])
-            found.update(zip(missing, features, strict=True))
+            features = torch.cat([self._encode(texts, plain=plain) for texts in passes])
+            of_groups = zip(missing, features.split([len(key) for key in missing]), strict=True)
+            found.update((key, feature.clone()) for key, feature in of_groups)  # a view would keep all of them
         for key, feature in found.items():
             self._n_cached += 0 if key in self._cache else len(key)
             self._cache[key] = feature
@@ -124,11 +126,11 @@ class TextEncoder:
             self._n_cached -= len(self._cache.popitem(last=False)[0])
         return [found[key] for key in keys]
 
-    def _encode(self, texts: Sequence[str]) -> Tensor:
-        """Unit features of texts in passes of `TEXT_BATCH`; on a GPU the last is filled with empty texts."""
+    def _encode(self, texts: Sequence[str], *, plain: bool) -> Tensor:
+        """As `encode_tokens`, of texts in passes of `TEXT_BATCH`; on a GPU the last is filled with empty texts."""
         for text in texts:
             self.check(text)
-        device, plain = self._model.logit_scale.device, _is_plain_causal(self._model)
+        device = self._model.logit_scale.device
         filled = [*texts, *[""] * (-len(texts) % TEXT_BATCH if is_gpu(device) else 0)]
         tokens = self._tokenizer(filled, self._context_length).to(device).split(TEXT_BATCH)
         return torch.cat([encode_tokens(self._model, each, plain=plain).float() for each in tokens])[: len(texts)]

@@ -45,7 +45,7 @@ class ImageFileError(ImageError):
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(reason)
-        self.path, self.reason = path, reason
+        self.path = path
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"

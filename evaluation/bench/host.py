@@ -35,13 +35,13 @@ def host_costs(fixture: BenchFixture, threads: Sequence[int], *, repeats: int) -
     scores = sorted(car.segment_coarse_batch(images[:1], [queries])[0].passes[0].output.steps[0].scores, reverse=True)
     theta = float(sum(scores[SURVIVORS - 1 : SURVIVORS + 1]) / 2) if len(scores) > SURVIVORS else 0.0
     car = car.with_config(config.model_copy(update={"theta": theta}))
-    tower, resizing = car.classifier_tower, [0.0]
+    tower, resizing = car.classifier_tower, list[float]()
     preprocess = tower.preprocess
 
     def timed_preprocess(image: RGBArray) -> torch.Tensor:
         start = time.thread_time()
         pixels = preprocess(image)
-        resizing[0] += time.thread_time() - start
+        resizing.append(time.thread_time() - start)
         return pixels
 
     tower.preprocess = timed_preprocess  # type: ignore[method-assign]
@@ -53,9 +53,8 @@ def host_costs(fixture: BenchFixture, threads: Sequence[int], *, repeats: int) -
     try:
         for number in threads:
             torch.set_num_threads(number)
-            runs = [_stages(car, fixture, scorer, resizing) for _ in range(repeats + 1)][
-                1:
-            ]  # the first encodes the texts
+            # The first encodes the texts.
+            runs = [_stages(car, fixture, scorer, resizing) for _ in range(repeats + 1)][1:]
             stages = {stage: min(run[0][stage] for run in runs) / len(images) for stage in runs[0][0]}
             host = {stage: seconds for stage, seconds in stages.items() if stage not in _ENCODERS}
             main = sum(seconds for stage, seconds in host.items() if stage not in ("decode", "refine"))
@@ -78,9 +77,9 @@ def host_costs(fixture: BenchFixture, threads: Sequence[int], *, repeats: int) -
 def _stages(car: CaR, fixture: BenchFixture, scorer: Scorer, resizing: list[float]) -> tuple[dict[str, float], int]:
     """Processor seconds of all images by stage, and how many queries survived.
 
-    resizing: the seconds that prompted images have taken to resize so far.
+    resizing: gets the seconds of each prompted image's resizing from the tower.
     """
-    stages, survivors, resized_before = defaultdict[str, float](float), 0, resizing[0]
+    stages, survivors, n_before = defaultdict[str, float](float), 0, len(resizing)
     for file in fixture.files:
         start = time.process_time()
         image = decoded(file)
@@ -99,7 +98,7 @@ def _stages(car: CaR, fixture: BenchFixture, scorer: Scorer, resizing: list[floa
         sample = Sample("bench", image, tuple(fixture.queries), "semantic", segmentation.label_map)
         json.dumps(scorer.record_of(sample, segmentation, 0.0).model_dump())
         stages["record"] += time.process_time() - start
-    stages["resize"] = resizing[0] - resized_before
+    stages["resize"] = sum(resizing[n_before:])
     stages["prompts"] -= stages["resize"]
     return dict(stages), survivors
 

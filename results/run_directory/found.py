@@ -46,11 +46,13 @@ class FoundRun:
 
 def bytes_in(folder: Path) -> int:
     """Size of all files in a folder, except those deleted meanwhile; links are not followed."""
-    size = 0
-    for path, _, names in os.walk(folder):
-        for name in names:
+    size, stack = 0, [os.fspath(folder)]
+    while stack:
+        for entry in _entries(stack.pop()):
             with suppress(OSError):
-                found = os.lstat(os.path.join(path, name))
+                found = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(found.st_mode):
+                    stack.append(entry.path)
                 size += found.st_size if stat.S_ISREG(found.st_mode) else 0
     return size
 
@@ -66,14 +68,26 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[FoundRun], list[str]]:
         if not top.is_dir():
             found_there = "a file" if top.exists() else "nothing"
             raise StoreError(f"{top}: expected a folder of runs, found {found_there}; `car runs DIR` looks elsewhere")
-        for folder, below, files in os.walk(top):
-            if "run.json" not in (*below, *files):
-                below[:] = [name for name in below if not name.startswith(".")]
+        stack = [os.fspath(top)]
+        while stack:
+            entries = _entries(folder := stack.pop())
+            if not any(entry.name == "run.json" for entry in entries):
+                visible = (entry for entry in entries if not entry.name.startswith("."))
+                stack += [entry.path for entry in visible if entry.is_dir(follow_symlinks=False)]
                 continue
-            below.clear()  # a run holds no others
-            try:
+            try:  # a run holds no others
                 run = FoundRun(Path(folder), RunDirectory(folder).read_header(listed=True))
                 found.setdefault(os.path.realpath(folder), run)
             except (OSError, StoreError) as error:
                 damaged.append(str(error))
     return sorted(found.values(), key=lambda run: (run.header.updated_at, run.path), reverse=True), damaged
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """What is in a folder: nothing if it was deleted meanwhile or cannot be read.
+
+    (`os.walk` recurses in Python 3.11, and a folder can be deeper than the stack.)
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        return list(entries)
+    return []

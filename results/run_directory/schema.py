@@ -38,6 +38,7 @@ class StrictModel(BaseModel):
         frozen=True,
         strict=True,
         allow_inf_nan=False,
+        use_attribute_docstrings=True,
         defer_build=True,  # until one is read or made: many commands end before
     )
 

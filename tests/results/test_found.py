@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from evaluation.cli.app import app
 from results import RunDirectory, RunHeader, SampleRecord
-from results.run_directory.found import FoundRun, find_runs
+from results.run_directory.found import FoundRun, bytes_in, find_runs
 from results.tables.overview import facts_of, overview, overview_of
 from results.tables.render import to_rich
 from support.text import mebibytes
@@ -212,3 +212,17 @@ def test_settings_are_shown_as_they_are_typed(tmp_path: Path, make_header: MakeH
 def test_sizes_have_a_unit_in_which_they_are_not_zero() -> None:
     sizes = {0: "0.0 KiB", 700: "0.7 KiB", 1.25 * 2**20: "1.2 MiB", 2.1 * 2**30: "2.1 GiB"}
     assert {size: mebibytes(size) for size in sizes} == sizes
+
+
+def test_folders_deeper_than_the_stack_are_walked(tmp_path: Path) -> None:
+    start = Path.cwd()
+    try:
+        os.chdir(tmp_path)
+        for _ in range(1_500):  # one level at a time: a whole path would be too long
+            os.mkdir("d")
+            os.chdir("d")
+        assert find_runs([tmp_path]) == ([], [])
+        assert bytes_in(tmp_path) == 0
+    finally:
+        os.chdir(start)
+        subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)  # pytest would remove it by recursion

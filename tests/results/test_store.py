@@ -577,6 +577,18 @@ def test_an_inconsistent_header_is_refused(make_header: MakeHeader, changes: dic
         make_header(**changes)
 
 
+def test_every_field_of_the_schema_is_documented() -> None:
+    schema = RunHeader.model_json_schema()
+    models = [schema, *schema["$defs"].values(), SampleRecord.model_json_schema()]
+    missing = [
+        f"{model['title']}.{name}"
+        for model in models
+        for name, entry in model.get("properties", {}).items()
+        if "description" not in entry
+    ]
+    assert missing == []
+
+
 def test_importing_results_loads_nothing_heavy() -> None:
     heavy = "{'torch', 'pandas', 'pyarrow', 'scipy'}"
     script = f"import sys, results, results.tables.run; sys.exit(bool({heavy} & {{*sys.modules}}))"
