@@ -158,11 +158,11 @@ def test_an_example_on_a_phone(open_demo: Any) -> None:
     page.locator("#segment").click()
     page.locator("#result .outcome", has_text="dropped in step 1").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
-    assert page.evaluate(
+    # Waited for, as leaving the field and the button each bring a result.
+    page.wait_for_function(
         "[...document.querySelectorAll('#result .scroll')].every((e) => e.scrollWidth <= e.clientWidth)"
     )
     # The result comes right after the button, before examples and thresholds, and is what is seen.
-    # Waited for, as leaving the field and the button each bring a result.
     box_of = "(id) => document.getElementById(id).getBoundingClientRect()"
     gap = f"({box_of})('found').top - ({box_of})('segment').bottom"
     page.wait_for_function(f"0 < {gap} && {gap} < 40")
