@@ -50,7 +50,7 @@ def bytes_in(folder: Path) -> int:
     while stack:
         for entry in _entries(stack.pop()):
             with suppress(OSError):
-                found = entry.stat(follow_symlinks=False)
+                found = os.lstat(entry)
                 if stat.S_ISDIR(found.st_mode):
                     stack.append(entry.path)
                 size += found.st_size if stat.S_ISREG(found.st_mode) else 0
