@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from support.arrays import BoolArray, Int32Array
 from support.errors import UserError
+from support.text import unwrapped
 
 
 class DatasetError(UserError, ValueError):
@@ -20,6 +21,11 @@ class LabelSourceMissingError(DatasetError):
 
 class DataMissingError(DatasetError):
     """Nothing of a data set, or none of its sources of labels, is in a folder."""
+
+
+def without_option(error: DatasetError) -> str:
+    """The message on one line without the option data_root, for lines of a report on that folder."""
+    return unwrapped(error).removeprefix("data_root: ")
 
 
 class SampleError(ValueError):

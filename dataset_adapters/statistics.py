@@ -52,8 +52,9 @@ def describe(statistics: TargetStatistics, space: LabelSpace) -> str:
 
 def describe_labels(statistics: TargetStatistics, space: LabelSpace) -> list[str]:
     """Samples, pixels and mean area in these samples, one line per label, the one with most pixels first."""
-    return [
-        f"{_name(label, space)}: samples {n_samples}, pixels {n_pixels}, mean area {n_pixels / n_samples:.1f}"
-        for label, n_pixels in statistics.n_pixels.most_common()
-        for n_samples in (statistics.n_samples[label],)
-    ]
+    lines = []
+    for label, n_pixels in statistics.n_pixels.most_common():
+        n_samples = statistics.n_samples[label]
+        mean = f"{n_pixels / n_samples:.1f}"
+        lines.append(f"{_name(label, space)}: samples {n_samples}, pixels {n_pixels}, mean area {mean}")
+    return lines

@@ -41,7 +41,7 @@ def write_page(sweeps: Sequence[Path], page: Path) -> None:
         require_finished(sweep)
         name = f"ablations-{sweep.name.removeprefix('suite-')}.png"
         shutil.copyfile(sweep / PLOT_FILE, images / name)
-        sections.append(f"{to_markdown(read_suite_table(sweep))}\n![The same figures as bars](images/{name})\n")
+        sections.append(f"{to_markdown(read_suite_table(sweep))}\n![The same figures as a plot](images/{name})\n")
     runs = [header for sweep in sweeps for header in read_runs(sweep).values()]
     write_atomically(page, "\n".join([_HEAD, made_with(runs), *sections]))
 

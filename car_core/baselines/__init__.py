@@ -85,7 +85,8 @@ def load_baseline(
     """
     config: Any = BASELINES[method].config() if isinstance(method, str) else method
     baseline = BASELINES[config.method]
-    models, records = dict[str, Any](), tuple[WeightsRecord, ...]()
+    models: dict[str, Any] = {}
+    records: tuple[WeightsRecord, ...] = ()
     if isinstance(config, BaselineConfig):
         model = model_of(config.proposal_model, weights)
         models["clip"], record = load_clip(model, weights, role="proposal", device=device)

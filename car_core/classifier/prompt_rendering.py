@@ -22,7 +22,8 @@ from support.arrays import PackedBits, unpacked
 
 def render_on_cpu(canvas: PromptCanvas, masks: Sequence[PackedBits], tower: ClassifierTower) -> Tensor:
     """The canvas with each of n masks drawn, preprocessed for the tower, uint8 [n, size, size, 3]."""
-    size, threads, prompted = size_of(canvas.image), torch.get_num_threads(), list[Tensor]()
+    size, threads = size_of(canvas.image), torch.get_num_threads()
+    prompted: list[Tensor] = []
     with ThreadPoolExecutor(threads) as pool:  # Pillow resizes without the GIL
         for start in range(0, len(masks), threads):  # a few at a time: drawn images of large photographs are large
             drawn = [canvas.draw(unpacked(bits, size)) for bits in masks[start : start + threads]]

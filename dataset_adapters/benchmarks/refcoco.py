@@ -61,7 +61,8 @@ class ReferAdapter(Adapter):
 
     def annotation_files(self, root: Path, split: str | Path) -> tuple[Path, ...]:
         """Return refs(<split_by>).p and instances.json. Raises DatasetError for an unknown split."""
-        return root / self.name / f"refs({self._split(split)[1]}).p", root / self.name / "instances.json"
+        folder, (_, split_by) = root / self.name, self._split(split)
+        return folder / f"refs({split_by}).p", folder / "instances.json"
 
     def rows(self, root: Path, split: str | Path) -> Rows:
         """Return one row per sample: id, image, sentences (JSON), size (height and width), segmentations (JSON).
@@ -70,7 +71,8 @@ class ReferAdapter(Adapter):
         damaged files, missing or wrong fields, references without image or mask, repeated ids and an empty split.
         """
         refs, instances = self.annotation_files(root, split)
-        references = read_references(refs, self._split(split)[0], several=self.several)
+        name, _ = self._split(split)
+        references = read_references(refs, name, several=self.several)
         objects, notices = read_objects(instances, references, crowds=not self.several)
         rows: list[Row] = []
         n_blank = n_silent = 0
@@ -135,8 +137,8 @@ class GeneralizedReferAdapter(ReferAdapter):
 
     def annotation_files(self, root: Path, split: str | Path) -> tuple[Path, ...]:
         """Return grefs(<split_by>).json, or .p if only that exists, and instances.json."""
-        folder = root / self.name
-        plain, pickled = (folder / f"grefs({self._split(split)[1]}){suffix}" for suffix in (".json", ".p"))
+        folder, (_, split_by) = root / self.name, self._split(split)
+        plain, pickled = (folder / f"grefs({split_by}){suffix}" for suffix in (".json", ".p"))
         return pickled if pickled.exists() and not plain.exists() else plain, folder / "instances.json"
 
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from dataset_adapters.base.adapter import Adapter, Row, Rows, configured, find_adapter, find_sources, first_present
 from dataset_adapters.base.index import rows_of
 from dataset_adapters.base.layout import require_folder
-from dataset_adapters.errors import DatasetError, SampleError
+from dataset_adapters.errors import DatasetError, SampleError, without_option
 from dataset_adapters.prepare.download import Report
 from dataset_adapters.prepare.preparation import Preparation, SplitCount
 from dataset_adapters.statistics import TargetStatistics, describe, describe_labels
 from dataset_adapters.user_data.masks import UserDataAdapter
 from dataset_adapters.user_data.proof import prove_rows, spread
 from support.files import expanded
-from support.text import unwrapped
 
 
 def check(
@@ -86,7 +85,7 @@ def _check_split(
     try:
         adapter, folder, (rows, read) = first_present(adapters, root, read_rows)
     except DatasetError as error:
-        reason = f"{where}: {unwrapped(error)}"
+        reason = f"{where}: {without_option(error)}"
         if not split.optional:
             return [reason]
         report(f"{reason}; not every release has it")

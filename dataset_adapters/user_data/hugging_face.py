@@ -96,7 +96,7 @@ class OwnHfAdapter(UserDataAdapter):
 
     def open(self, root: Path, row: Row, column: str) -> ImageFile:
         encoded = _encoded(open_hf(self.hf, self.hf_config, row["split"]), row["image"], row["mask"])
-        cell = encoded[int(row["position"])][row[column]]
+        cell = _row_of(encoded, int(row["position"]))[row[column]]
         if cell is None or not (cell["bytes"] or cell["path"]):
             raise ImageFileError("", "expected an image file, found an empty cell")
         return BytesIO(cell["bytes"]) if cell["bytes"] is not None else str(cell["path"])
@@ -174,6 +174,12 @@ def _encoded(dataset: datasets.Dataset, image: str, mask: str) -> datasets.Datas
         field, found = "image_column" if column == image else "mask_column", str(dataset.features[column])[:100]
         raise DatasetError(f"{field}: column {column}: expected encoded images, found {found}") from error
     return chosen
+
+
+@lru_cache(maxsize=1)  # an image, then its mask
+def _row_of(encoded: datasets.Dataset, position: int) -> dict[str, Any]:
+    row: dict[str, Any] = encoded[position]
+    return row
 
 
 def _contents_and_paths(encoded: datasets.Dataset, image: str, mask: str) -> tuple[list[str], list[str | None]]:

@@ -143,7 +143,8 @@ def bootstrap_differences(
         for start in range(0, resamples, step):
             drawn = generator.integers(n, size=(min(step, resamples - start), n))
             weights = np.array([np.bincount(each, minlength=n) for each in drawn], np.float64)
-            parts.append(np.subtract(*pool.map(lambda figure, own: figure(own), resamplers, (weights, weights))))
+            of_b, of_a = [pool.submit(resampler, weights) for resampler in resamplers]
+            parts.append(of_b.result() - of_a.result())
     return np.concatenate(parts)
 
 

@@ -16,7 +16,7 @@ from evaluation.cli.terminal import show_tables
 from evaluation.request.options import USER_DATA, RunOptions
 from support.console import say, show, tell
 from support.files import expanded
-from support.text import counted, unwrapped
+from support.text import counted
 
 if TYPE_CHECKING:
     from dataset_adapters.prepare import Preparation
@@ -72,16 +72,16 @@ def _find(name: str) -> Preparation:
     from dataset_adapters import DatasetError
     from dataset_adapters.prepare import find_preparation
     from evaluation.request.benchmark import built_in, is_file, load_benchmark
-    from evaluation.request.user_data import FOLDERS, HUGGING_FACE, data_options
+    from evaluation.request.user_data import data_options, is_own
     from support.plugins import plugins
 
     is_outside = (is_file(name) and ":" not in name) or name in plugins("benchmarks")
     benchmark = load_benchmark(name) if is_outside else built_in(name)
     if benchmark and benchmark.embedded:
         raise DatasetError(f"{name}: part of this package, nothing to download or check: car eval {name}")
-    if benchmark and benchmark.adapter in (FOLDERS, HUGGING_FACE):
-        options = data_options(benchmark.adapter)
-        raise DatasetError(f"{name}: your own data, of which car data check {name} reports, with {options}")
+    if benchmark and is_own(benchmark.adapter):
+        again = f"check it with `car data check {name}` and {data_options(benchmark.adapter)}"
+        raise DatasetError(f"{name}: expected a data set of `car data list`, found your own data; {again}")
     found = find_preparation(benchmark.adapter if benchmark and is_outside else name)
     if benchmark and benchmark.split and not found.page:
         return replace(found, splits=tuple(replace(each, split=benchmark.split) for each in found.splits))
@@ -125,9 +125,9 @@ def _description(preparation: Preparation, root: Path) -> list[str]:
 
 def _description_of_outside(preparation: Preparation, root: Path) -> list[str]:
     """What the adapter of a package or file says of its data set, and how many samples are there."""
-    from dataset_adapters import DatasetError
     from dataset_adapters.base.adapter import find_sources, first_present
     from dataset_adapters.base.index import rows_of
+    from dataset_adapters.errors import DatasetError, without_option
 
     adapters, [split] = find_sources(preparation.name), preparation.splits
     n_classes = len({*adapters[0].label_space("dataset").query_labels})
@@ -137,7 +137,7 @@ def _description_of_outside(preparation: Preparation, root: Path) -> list[str]:
         )
         here = f"{counted(n_samples, 'sample')} in {folder}" + (f" ({own.name})" if len(adapters) > 1 else "")
     except DatasetError as error:
-        here = f"not found: {unwrapped(error).removeprefix('data_root: ')}"
+        here = f"not found: {without_option(error)}"
     return [
         f"{preparation.name}: {preparation.title}",
         f"  task: {adapters[0].task}",

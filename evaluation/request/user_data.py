@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from evaluation.request.benchmark import BenchmarkError, is_file, load_benchmark
 
@@ -22,10 +22,15 @@ _OPTIONS = {
 _REQUIRED = {FOLDERS: ("images", "masks", "classes"), HUGGING_FACE: ("hf", "classes")}
 
 
+def is_own(adapter: object) -> TypeGuard[str]:
+    """Whether it is an adapter of user-supplied data."""
+    return isinstance(adapter, str) and adapter in _OPTIONS
+
+
 def kind_of(benchmark: BenchmarkInfo) -> str:
     """What `resolve_data` takes for the benchmark of a run, whatever its file calls it."""
     adapter = (benchmark.fields or {}).get("adapter")
-    return adapter if isinstance(adapter, str) and adapter in _OPTIONS else benchmark.name
+    return adapter if is_own(adapter) else benchmark.name
 
 
 def resolve_data(benchmark: str | None, data_root: Path | None, places: Mapping[str, str]) -> dict[str, Any]:
@@ -39,10 +44,10 @@ def resolve_data(benchmark: str | None, data_root: Path | None, places: Mapping[
         raise BenchmarkError("benchmark: expected a name, or --images, --masks and --classes, or --hf; found nothing")
     kind = benchmark or (HUGGING_FACE if "hf" in places else FOLDERS)
     kind = load_benchmark(kind).adapter if is_file(kind) and ":" not in kind else kind
-    if kind not in _OPTIONS:
+    if not is_own(kind):
         if not places:
             return {"benchmark": benchmark, "data_root": data_root, "places": {}}
-        raise BenchmarkError(f"{next(iter(places))}: expected no data options with the benchmark {kind}")
+        raise BenchmarkError(f"{next(iter(places))}: expected no data options with the benchmark {benchmark}")
     if data_root is not None:
         raise BenchmarkError(f"data_root: expected no data root with your own data, found {data_root}")
     for name in places:

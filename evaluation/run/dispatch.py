@@ -99,9 +99,10 @@ class Work:
         """One record per remaining sample, as it comes; fewer where a stop is requested."""
         prepared, options, devices = self.prepared, self.prepared.options, self.prepared.devices
         selected, positions = prepared.selected, self.positions
-        # What every engine takes, and what those that run elsewhere do.
-        common: dict[str, Any] = {"survivors": self.survivors, "should_stop": lambda: self.shared.stop.asked}
-        elsewhere = {**common, "shrunk": self.shrunk}
+
+        def should_stop() -> bool:
+            return self.shared.stop.asked
+
         # Refining processes: none where refinement takes no time or runs on the device.
         crf, refine_workers = getattr(prepared.segmenter.config, "crf", None), 0
         if crf and crf.implementation == "pydensecrf" and isinstance(prepared.segmenter, CoarseSegmenter):
@@ -112,19 +113,38 @@ class Work:
             jobs = [_job(prepared, folder=self.scorer.folder, device=name, processes=1) for name in devices]
             try:
                 yield from run_parallel(
-                    jobs, devices, selected, positions, refine_workers=refine_workers, logs=logs, **elsewhere
+                    jobs,
+                    devices,
+                    selected,
+                    positions,
+                    refine_workers=refine_workers,
+                    survivors=self.survivors,
+                    should_stop=should_stop,
+                    shrunk=self.shrunk,
+                    logs=logs,
                 )
             finally:
                 if logs and any(log.stat().st_size for log in logs.glob("process-*.log")):
                     tell(f"notice: {logs}: what the processes printed is in process-*.log")
         elif options.engine == "ray":
             job = _job(prepared, device=devices[0])
-            yield from run_ray(job, options.cluster, selected, positions, self.scorer, **elsewhere)
+            yield from run_ray(
+                job,
+                options.cluster,
+                selected,
+                positions,
+                self.scorer,
+                survivors=self.survivors,
+                should_stop=should_stop,
+                shrunk=self.shrunk,
+            )
         else:
             own = Equipment(selected, prepared.segmenter, self.scorer, prepared.identity_fields)
             refiner = self.shared.refiner(refine_workers, options.sample_timeout)
             try:
-                yield from run_local(own, positions, _pace(options), refiner=refiner, **common)
+                yield from run_local(
+                    own, positions, _pace(options), survivors=self.survivors, refiner=refiner, should_stop=should_stop
+                )
             finally:
                 self.shrunk.update(smaller_passes(prepared.segmenter))
 

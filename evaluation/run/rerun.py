@@ -14,7 +14,7 @@ from dataset_adapters.base.adapter import find_sources
 from evaluation.request.benchmark import Benchmark, BenchmarkError, built_in, is_file, load_benchmark, of_file
 from evaluation.request.inputs import DEFAULT_DATA, weights_by_role
 from evaluation.request.options import CAR, OWN_NAMES, SHARD, RunOptions, parse_shard
-from evaluation.request.user_data import FOLDERS, HUGGING_FACE, data_options, kind_of
+from evaluation.request.user_data import data_options, is_own, kind_of
 from evaluation.request.vocabulary import Vocabulary
 from evaluation.request.words import request_of, words_of_request
 from results import RunHeader, differences
@@ -128,7 +128,7 @@ def require_places(options: RunOptions) -> None:
     files = (name for name in named.values() if name and Path(name).suffix.lower() in SUFFIXES)
     absent = dict.fromkeys(name for name in files if not expanded(name).exists())
     missing = [f"--weights ({', '.join(absent)})"] if absent else []
-    if benchmark.adapter in (FOLDERS, HUGGING_FACE):
+    if is_own(benchmark.adapter):
         has_data = bool(options.places)
     else:
         has_data = bool(options.data_root or benchmark.embedded or holds(DEFAULT_DATA, benchmark.adapter))
@@ -164,7 +164,7 @@ def changes(header: RunHeader, now: RunHeader) -> list[str]:
 
 def _names(header: RunHeader) -> NameSet:
     """Which query texts the run asked for. Raises DatasetError for texts that the data set does not have."""
-    if kind_of(header.benchmark) in (FOLDERS, HUGGING_FACE):  # their list of classes has one text per query
+    if is_own(kind_of(header.benchmark)):  # their list of classes has one text per query
         return "released"
     adapter = find_sources(load_benchmark(header.benchmark.name).adapter)[0]
     choices: tuple[NameSet, ...] = ("released", "dataset")

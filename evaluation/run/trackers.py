@@ -203,9 +203,10 @@ class _Feed:
         with suppress(Full):
             self._events.put_nowait((hook, given))
 
-    def wait(self, seconds: float, or_else: str) -> None:
+    def wait(self, seconds: float, reason: str) -> None:
+        """For an event to be handled, and else give up for this reason."""
         if not self._done.wait(max(0.0, seconds)) and not self._is_over:
-            self._give_up(or_else)
+            self._give_up(reason)
 
     def _give_up(self, reason: str) -> None:
         self._is_over = True

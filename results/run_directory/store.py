@@ -231,8 +231,11 @@ class RunDirectory:
             for kind, named in identity_fields.get("plugins", {}).items()
             for name, own in named.items()
         }
-        if edited.keys() & {*changed}:  # which also stands for the architecture of a method's own weights
-            changed = [edited.get(each, each) for each in changed if not _OWN_WEIGHTS.fullmatch(each)]
+        # A method's source also stands for the architecture of its own weights: one change is said once.
+        texts = json_by_dotted_key(identity_fields)
+        sources = {texts[key] for key in texts if key.startswith("plugins.methods.") and key.endswith(".source")}
+        again = {f"{key} has changed" for key in texts if key.startswith("weights.") and texts[key] in sources}
+        changed = [edited.get(each, each) for each in changed if each not in again]
         remedy = "choose another folder (--out), or --fresh, which sets that run aside"
         if {*changed} <= {*edited.values()}:
             raise StoreError(f"{self.path}: {' and '.join(changed)} since the run in this folder was made; {remedy}")
@@ -438,7 +441,6 @@ def one_line(error: Exception) -> str:
     return str(error)
 
 
-_OWN_WEIGHTS = re.compile(r"weights\..*\.architecture has changed")
 _MOST_SAID = 3  # differences in an error
 _SAID_BY = {
     "method": "config.",

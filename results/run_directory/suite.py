@@ -123,10 +123,12 @@ def find_suite_to_resume(path: Path, asked: SuiteIndex) -> SuiteIndex | None:
     there = read_suite_index(path)
     # Names of sweeps and of several methods have a hash of these; titles and names of points have the benchmark.
     before, now = there.points.keys(), asked.points.keys()
-    is_continued = before <= now or now <= before if before else there.title == asked.title
+    # Runs that were not asked for last time are no longer in the index, but still in their folders.
+    known = [name for name in now if name in before or RunDirectory(path / name).header_path.exists()]
+    is_continued = before <= now or len(known) == len(now) if before else there.title == asked.title
     is_alike = (there.kind, bool(before)) == (asked.kind, bool(now))
-    if is_alike and not is_continued and before & now:
-        new, old = (next(name for name in a if name not in b) for a, b in ((now, before), (before, now)))
+    if is_alike and not is_continued and known:
+        new, old = next(name for name in now if name not in known), next(name for name in before if name not in now)
         raise StoreError(
             f"{path}: expected the points of the sweep there and more, or some of them, found {new} without {old}; ask "
             "for both, or choose another folder (--out)"

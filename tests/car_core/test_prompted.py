@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers.tiny_clip import photo, tiny_clip
 
+from car_core import CaR, CaRConfig
 from car_core.classifier.prompt_rendering import render_on_cpu, render_on_gpu
 from car_core.classifier.tower import ClassifierTower
 from car_core.classifier.visual_prompts import PROMPTS, PromptCanvas
@@ -53,6 +54,24 @@ def test_together_is_one_by_one_at_any_size(size: tuple[int, int]) -> None:
     assert torch.equal(render_on_gpu(canvas, masks(*size), tower), expected)
     two_at_once = 24 * max(size[0], 64) * max(size[1], 64) * 2
     assert torch.equal(render_on_gpu(canvas, masks(*size), tower, most_bytes=two_at_once), expected)
+
+
+def test_a_car_that_draws_together_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: the same bits."""
+    queries, image = ["cat", "a red car", "dog", "blue sky"], photo(52, 76)
+    f, g = tiny_clip(4), tiny_clip(6, patch=14, image_size=56, layers=3)
+
+    def segment() -> tuple[np.ndarray, ...]:
+        config = CaRConfig(theta=0.2, background=("sky",), templates=("a {}",), crf=None)
+        found = CaR(config, proposal_clip=f, classifier_clip=g).segment(image, queries)
+        return found.label_map, *(step.scores for step in found.steps)
+
+    expected = segment()
+    for module in ("car_core.car", "car_core.engine.pillow_resize"):
+        monkeypatch.setattr(f"{module}.is_gpu", lambda device: True)
+    monkeypatch.setattr("car_core.car.render_on_cpu", None)  # so that it is not the CPU's way again
+    for own, other in zip(segment(), expected, strict=True):
+        np.testing.assert_array_equal(own, other)
 
 
 def test_binarized_is_what_an_upsampled_proposal_is_above() -> None:

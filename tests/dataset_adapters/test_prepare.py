@@ -464,6 +464,16 @@ def test_check_names_every_missing_and_broken_file(voc: Any) -> None:
     assert result.stdout.splitlines()[-1] == "voc: 4 faults"
 
 
+def test_a_fault_says_what_is_in_the_folder_without_the_field(tmp_path: Path) -> None:
+    """Of all splits: `data_root` is no option, and the line says which data set it is about."""
+    result = car("check", "voc", f"--data-root={tmp_path}")
+    found = f"{tmp_path}: expected the folders JPEGImages, SegmentationClass there or in "
+    faults = [line for line in result.stdout.splitlines() if line.startswith("fault: voc21, split ")]
+    assert faults
+    assert all(line.partition(", split ")[2].partition(": ")[2].startswith(found) for line in faults)
+    assert "data_root" not in result.stdout
+
+
 def test_data_check_compares_counts_and_shows_labels(voc: Any) -> None:
     result = car("check", "voc", f"--root={voc.parent}", "--all")
     assert result.exit_code == 5

@@ -409,6 +409,16 @@ def files(root: Path) -> tuple[list[Path], list[Path]]:
     return tuple([root / kind / f"{stem}.png" for stem in ("a", "b")] for kind in ("images", "masks"))  # type: ignore
 
 
+def test_a_row_is_read_once_for_image_and_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, masks = files(tmp_path)
+    Image.fromarray(255 - np.array(Image.open(images[1]))).save(images[1])
+    dataset, read, original = own_hf(tmp_path, image=images, mask=masks), [], datasets.Dataset.__getitem__
+    monkeypatch.setattr(datasets.Dataset, "__getitem__", lambda own, key: read.append(key) or original(own, key))
+    for position in (0, 1, 0):
+        np.testing.assert_array_equal(dataset[position].image, np.array(Image.open(images[position])))
+    assert read == [0, 1, 0]
+
+
 def test_columns_are_chosen_by_type_before_name(tmp_path: Path) -> None:
     images, masks = files(tmp_path)
     columns = {"image": ["x", "y"], "img": images, "mask": ["cat", "dog"], "label": ["in", "out"], "annotation": masks}

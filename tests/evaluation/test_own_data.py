@@ -155,10 +155,18 @@ def test_a_file_gives_the_data_a_name(own: OwnTree) -> None:
     assert checked.stdout.splitlines()[-1] == "own-folders: no faults"
     listed = CliRunner().invoke(app, ["data", "list", str(file)])
     assert listed.stderr == (
-        f"error: {file}: your own data, of which car data check {file} reports, with --images, --masks and --classes\n"
+        f"error: {file}: expected a data set of `car data list`, found your own data; check it with `car data check "
+        f"{file}` and --images, --masks and --classes\n"
     )
     half = CliRunner().invoke(app, ["eval", str(file), places[0]])
     assert half.stderr == "error: --masks: missing; --images, --masks and --classes go together\n"
+
+
+def test_a_file_of_other_data_takes_no_options_of_own_data(tmp_path: Path) -> None:
+    file = tmp_path / "v.yaml"
+    file.write_text("name: v\ntitle: V\nbase: voc21\n")
+    result = CliRunner().invoke(app, ["eval", str(file), "--images=x"])
+    assert result.stderr == f"error: --images: expected no data options with the benchmark {file}\n"
 
 
 @pytest.mark.parametrize("adapter", ["voc", ["own-folders"], {}, 3, None])

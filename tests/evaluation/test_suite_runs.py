@@ -163,6 +163,9 @@ def test_each_process_of_a_suite_has_its_device(small: Path, monkeypatch: pytest
         assert {(run.refine_workers, run.live) for run in runs} == {(share, False)}
     with pytest.raises(ModelError, match="jobs: expected at least one per device, 2, found 1"):
         run_suite(suite, out=small / "all", device="cuda:all", jobs=1)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 100)  # here, not in the processes of the runs
+    with pytest.raises(ModelError, match="device: expected"):
+        run_suite(Suite.model_validate({**SMALL, "runs": SMALL["runs"][1:2]}), device="cuda:99", jobs=2)
 
 
 def test_previews_show_what_a_run_finds(small: Path) -> None:

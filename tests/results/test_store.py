@@ -279,6 +279,29 @@ def test_difference_names_no_equal_or_unkept_values(
         run.start(make_header(identity_fields=fields(0.4, "b"), request=now))
 
 
+def test_only_the_architecture_of_a_methods_own_weights_is_its_source(
+    run: RunDirectory, make_header: MakeHeader
+) -> None:
+    def fields(source: str, clip: str) -> dict[str, Any]:
+        about = {"package": None, "target": "own.py:Own", "source": source * 64}
+        architectures = {"encoder": source * 64, "proposal": clip * 64}
+        return {
+            "plugins": {"methods": {"own": about}, "datasets": {"pets": {**about, "target": "pets.py:Pets"}}},
+            "weights": [{"role": role, "architecture": each} for role, each in architectures.items()],
+        }
+
+    run.write_header(make_header(identity_fields=fields("a", "b")))
+    edited = "own.py (method own) changed and pets.py (dataset pets) changed since"
+    for now, said in ((fields("c", "b"), edited), (fields("c", "d"), "; weights.proposal.architecture has changed")):
+        with pytest.raises(StoreError) as caught:
+            run.require_same(now)
+        assert said in str(caught.value)
+        assert "encoder" not in str(caught.value)
+    run.write_header(make_header(identity_fields={**fields("a", "b"), "plugins": {}}))
+    with pytest.raises(StoreError, match=r"aside: weights\.proposal\.architecture has changed$"):
+        run.require_same({**fields("a", "d"), "plugins": {}})
+
+
 def test_another_method_is_said_once_and_few_differences_are(run: RunDirectory, make_header: MakeHeader) -> None:
     config = {f"switch{i}": i for i in range(50)}
     run.write_header(make_header(identity_fields={"config": config}, request={"limit": 4}))

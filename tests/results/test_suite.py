@@ -128,6 +128,14 @@ def test_a_suite_goes_on_in_its_own_folder(tmp_path: Path) -> None:
         if there is sweep:
             with pytest.raises(StoreError, match="found v-3 without v-2; ask for both, or choose another folder"):
                 find_suite_to_resume(path, asked("sweep-6", "v-1", "v-3", is_sweep=True))
+            again = asked("sweep-7", "v-3", is_sweep=True)
+            (path / "v-3").mkdir()
+            with pytest.raises(StoreError, match="found another one"):
+                find_suite_to_resume(path, again)
+            (path / "v-3" / "run.json").write_text("{}")  # was run and then not asked for
+            assert find_suite_to_resume(path, again) == there
+            with pytest.raises(StoreError, match="found v-4 without v-1; ask for both"):
+                find_suite_to_resume(path, asked("sweep-8", "v-3", "v-4", is_sweep=True))
         (path / "samples.jsonl").write_text("")
         with pytest.raises(StoreError, match=r"found the samples\.jsonl of a run$"):
             find_suite_to_resume(path, there)

@@ -120,7 +120,7 @@ def test_a_plot_and_a_page_are_made_of_the_sweeps_there_are(
     page = (tmp_path / "docs" / "page.md").read_text()
     assert "## Of \\*this\\*" in page
     assert "- 2 rows, 1 run of 11 images each" in page
-    assert "![The same figures as bars](images/ablations-a.png)" in page
+    assert "![The same figures as a plot](images/ablations-a.png)" in page
     assert (tmp_path / "docs/images/ablations-a.png").read_bytes() == (sweep / "plot.png").read_bytes()
 
 
