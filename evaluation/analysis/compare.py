@@ -48,7 +48,8 @@ def compare(
         raise ComparisonError(f"task: expected two runs of one task, found {a.benchmark.task} and {b.benchmark.task}")
     for field, words in (("labels", "classes"), ("scored_labels", "scored classes")):
         if a.benchmark.label_space.get(field) != b.benchmark.label_space.get(field):
-            raise ComparisonError(f"cannot compare runs of different {words}: {a.benchmark.name}, {b.benchmark.name}")
+            both = f"{a.benchmark.name} in {path_a}, {b.benchmark.name} in {path_b}"
+            raise ComparisonError(f"cannot compare runs of different {words}: {both}")
     made_by: list[dict[str, tuple[str, str | None]]] = []
     for header in (a, b):
         sources = {own.name: own.source for own in header.plugins if own.kind == "metrics"}

@@ -50,8 +50,8 @@ def eval_command(
 ) -> None:
     """Run a benchmark and print its figures next to the paper's.
 
-    The same command resumes an unfinished run; a larger --limit extends it. Exit status: 0; 1 if the run was cut short
-    (e.g. the disk is full); 2 for a user error; 3 if samples failed; 130 or 143 if interrupted.
+    The same command resumes an unfinished run; a larger --limit extends the run in the same --out. Exit status: 0; 1 if
+    the run was cut short (e.g. the disk is full); 2 for a user error; 3 if samples failed; 130 or 143 if interrupted.
     """
     from car_core.names import MINIATURE, random_seed
     from evaluation.request.methods import is_several

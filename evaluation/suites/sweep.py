@@ -104,7 +104,9 @@ def sweep_of(
     if may_be_empty and not (assignments or preset or file):
         return Sweep("", ({},))
     if bool(assignments) + bool(preset) + bool(file) != 1:
-        raise BenchmarkError(f"sweep: expected key=value,value,... or a file or a preset ({', '.join(preset_names())})")
+        several = ", found several of them" if assignments or preset or file else ""
+        known = ", ".join(preset_names())
+        raise BenchmarkError(f"sweep: expected key=value,value,... or a file or a preset ({known}){several}")
     if preset:
         return load_preset(preset)
     if file:

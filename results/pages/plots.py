@@ -10,10 +10,11 @@ from typing import Any
 from PIL import Image
 
 from results.paper.paper_tables import EIGHT
+from results.run_directory.suite import read_runs
 from results.tables.render import Table
 from results.tables.suite import read_suite_table
 from support.files import write_atomically
-from support.text import visible
+from support.text import counted, visible
 
 PLOT_FILE = "plot.png"
 _INK, _OURS, _OURS_OF_PEERS, _PAPER = "#20242a", "#0072b2", "#0b6e4f", "#b0b7bf"
@@ -101,6 +102,8 @@ def write_sweep_plot(path: Path) -> Path | None:
                 if y is not None:
                     axes.annotate(f"{y:.1f}", (x, y), (0, 8), **_LABEL)
             axes.set_xlabel(table.columns[0].heading, fontsize=9)
+            if len(at) <= 8:
+                axes.set_xticks(at)
             axes.tick_params(labelsize=8)
             axes.margins(0.08, 0.2)
         else:
@@ -113,7 +116,11 @@ def write_sweep_plot(path: Path) -> Path | None:
             axes.margins(x=0.15)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_title(f"{visible(str(table.rows[0]['metric']))}, % ({name})", fontsize=9, color=_INK)
-    figure.suptitle(visible(table.title), fontsize=11, color=_INK)
+    benchmark = next(iter(read_runs(path).values())).benchmark.name
+    title = f"{table.title}: {benchmark}, {counted(table.rows[0]['n_total'], 'sample')}"
+    remarks = "; ".join(dict.fromkeys(filter(None, table.values("remarks"))))  # a picture travels without its table
+    lines = [visible(text, limit=int(15 * size[0])) for text in (title, remarks) if text]
+    figure.suptitle("\n".join(lines), fontsize=9, color=_INK)
     figure.savefig(path / PLOT_FILE)
     return path / PLOT_FILE
 
