@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
+from huggingface_hub import constants, file_download
 
 
 @dataclass
@@ -63,7 +63,9 @@ def use_hub(address: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     values = {"ENDPOINT": address, "HUGGINGFACE_CO_URL_TEMPLATE": template, "HF_HUB_CACHE": str(cache)}
     for name, value in {"HF_HUB_OFFLINE": False, **values}.items():
-        monkeypatch.setattr(huggingface_hub.constants, name, value)
+        monkeypatch.setattr(constants, name, value)
+        if hasattr(file_download, name):  # older clients have copies there
+            monkeypatch.setattr(file_download, name, value)
 
 
 @contextmanager
